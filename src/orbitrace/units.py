@@ -1,0 +1,19 @@
+"""Units of the house (Å and eV), and the constants with which each DFT code writes its own files.
+
+A reader converts with the constants of *its* code, so that lengths and energies equal those that the code prints.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# CODATA 2018
+BOHR: Final = 0.529177210903  # Å
+HARTREE: Final = 27.211386245988  # eV
+RYDBERG: Final = HARTREE / 2  # eV
+
+# OpenMX (openmx_common.h): older CODATA values
+OPENMX_BOHR: Final = 0.529177249  # Å
+OPENMX_HARTREE: Final = 27.2113845  # eV
+
+BOLTZMANN: Final = 8.617333262e-5  # eV/K
