@@ -121,9 +121,7 @@ class Basis:
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """The basis as plain data, keyed by element symbol."""
-        return {
-            SYMBOLS[z]: {"ls": list(s.ls), "cutoff": s.cutoff, "valence": s.valence} for z, s in self.shells.items()
-        }
+        return {SYMBOLS[z]: {"ls": list(s.ls), "cutoff": s.cutoff, "valence": s.valence} for z, s in self.shells.items()}
 
     @staticmethod
     def from_json(data: Mapping[str, Mapping[str, object]]) -> Basis:

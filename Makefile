@@ -1,0 +1,37 @@
+# make demo: the embedded example, from raw OpenMX outputs to a report. make test, make lint: what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+	@$(BIN)/orbitrace status
+
+test: .venv/tools
+	$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/tools
+	$(BIN)/pytest
+
+lint: .venv/tools
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+# Everything that the workflow made; the environment stays.
+clean:
+	rm -rf results logs .snakemake
+
+# One call with the constraints: a range would fetch builds of torch that these machines cannot use.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv || { echo "Python's module venv is missing: on Debian, apt install python3-venv"; exit 1; }
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/tools: .venv/installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

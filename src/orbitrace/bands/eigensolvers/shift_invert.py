@@ -1,0 +1,131 @@
+"""Levels near an energy by shift-invert: a sparse factorisation of H - sigma S, and block Lanczos in the S inner product.
+
+SciPy's ``eigsh`` takes complex Hermitian problems to the non-Hermitian Arnoldi method of ARPACK, whose states of degenerate
+levels are not orthogonal, and works on one vector at a time; so the iteration is our own. A last Rayleigh-Ritz step with H and S
+themselves makes the energies independent of the factor's errors to second order.
+
+The factor also counts the levels below sigma (its inertia), which gives the absolute number of each band. Where it cannot (sigma on
+a level, or a diagonal pivot that vanishes), sigma is moved by a few tenths of a millielectronvolt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+
+from orbitrace.bands import lanczos
+from orbitrace.bands.eigensolvers import Levels, Unsuited
+from orbitrace.bands.factors import Factor, Singular, factor
+from orbitrace.physics.blocks import Values
+from orbitrace.physics.structure import Floats
+
+NUDGES = (0.0, 2.3e-4, -4.1e-4, 9.7e-4, -2.9e-3)  # eV
+PROBE = 1e-6  # largest relative residual of a trial solution
+DISTINCT = 1e-5  # eV: only between levels farther apart than this is counting safe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of shift-invert.
+
+    Parameters
+    ----------
+    factor
+        Name of the factorisation, a file in ``bands/factors``.
+    block
+        Vectors per Lanczos step; degenerate levels up to this multiplicity are found surely.
+    tolerance
+        Residual of the Lanczos iteration, relative to 1 / (E - sigma).
+    max_vectors
+        Most Lanczos vectors; 0 stands for 200 + 10 times the number of levels.
+    verify
+        Prove by two further factorisations that no level is missing between the lowest and the highest found.
+    seed
+        Of the random start vectors.
+    """
+
+    factor: str = "superlu"
+    block: int = 4
+    tolerance: float = 1e-10
+    max_vectors: int = 0
+    verify: bool = False
+    seed: int = 0
+
+
+def solve(
+    H: sparse.csr_matrix, S: sparse.csr_matrix, n_bands: int | None, sigma: float | None, settings: Settings, states: bool
+) -> Levels:
+    """Levels of H c = E S c nearest to sigma; see the contract of the room."""
+    if n_bands is None or sigma is None:
+        raise Unsuited("it finds some levels near an energy, not all or the lowest ones")
+    if n_bands + 4 * settings.block > H.shape[0] // 2:
+        raise Unsuited(f"{n_bands} of {H.shape[0]} levels are too many")
+    shift, inverse = _inverse(H, S, sigma, settings.factor)
+    for block in (settings.block, 2 * settings.block, 4 * settings.block):
+        levels = _nearest(H, S, n_bands, shift, inverse, block, settings)
+        if not settings.verify or _complete(H, S, levels, settings.factor):
+            return levels if not settings.verify else Levels(levels.energies, levels.states, None, levels.first_band, True)
+    raise Unsuited("counting shows that levels are missing")
+
+
+def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str) -> tuple[float, Factor]:
+    """A shift near sigma, and a factor of H - shift S that solves accurately and, if at all possible, counts."""
+    rng = np.random.default_rng(0)
+    trial = rng.standard_normal((H.shape[0], 1)).astype(H.dtype)
+    for pivoting in (False, True):
+        for nudge in NUDGES:
+            matrix = shifted(H, S, sigma + nudge)
+            try:
+                inverse = factor(name, matrix, pivoting)
+            except Singular:
+                continue
+            error = np.linalg.norm(matrix @ inverse.solve(trial) - trial) / np.linalg.norm(trial)
+            if error < PROBE and (pivoting or inverse.negatives() is not None):
+                return sigma + nudge, inverse
+    raise Unsuited(f"H - sigma S is singular to working precision for every shift near {sigma:.4f} eV")
+
+
+def shifted(H: sparse.csr_matrix, S: sparse.csr_matrix, shift: float) -> sparse.csr_matrix:
+    """H - shift S, on the common pattern if the two share it."""
+    if H.indices is S.indices or np.array_equal(H.indices, S.indices):
+        return sparse.csr_matrix((H.data - shift * S.data, H.indices, H.indptr), shape=H.shape)
+    return (H - shift * S).tocsr()
+
+
+def _nearest(
+    H: sparse.csr_matrix, S: sparse.csr_matrix, n: int, shift: float, inverse: Factor, block: int, settings: Settings
+) -> Levels:
+    """The n levels nearest to the shift."""
+    limit = min(settings.max_vectors or 10 * n + 200, H.shape[0] - block)
+    theta, vectors, error = lanczos.largest(inverse.solve, S, n, block, settings.tolerance, limit, settings.seed)
+    if error > 1e3 * settings.tolerance:
+        raise Unsuited(f"after {limit} Lanczos vectors a residual of {error:.1e} is left")
+    energies, vectors = _rayleigh_ritz(H, S, vectors)
+    below = inverse.negatives()
+    near = np.abs(energies - shift).min() < 1e-8  # on which side such a level lies is a matter of rounding
+    first = None if below is None or near else below - int((energies < shift).sum())
+    return Levels(energies, vectors, first_band=first)
+
+
+def _rayleigh_ritz(H: sparse.csr_matrix, S: sparse.csr_matrix, vectors: Values) -> tuple[Floats, Values]:
+    """Levels of H and S within the span of some vectors: ascending energies, S-orthonormal states."""
+    h, s = (vectors.conj().T @ (matrix @ vectors) for matrix in (H, S))
+    energies, mix = linalg.eigh((h + h.conj().T) / 2, (s + s.conj().T) / 2)
+    return energies, vectors @ mix
+
+
+def _complete(H: sparse.csr_matrix, S: sparse.csr_matrix, levels: Levels, name: str) -> bool:
+    """Whether counts near both ends of the found levels differ by the number of levels found between them."""
+    e = levels.energies
+    gaps = np.flatnonzero(np.diff(e) > DISTINCT)  # shifts between level g and g + 1
+    if len(gaps) < 2:
+        return False
+    counts = []
+    for gap in (gaps[0], gaps[-1]):
+        count = factor(name, shifted(H, S, (e[gap] + e[gap + 1]) / 2)).negatives()
+        if count is None or (levels.first_band is not None and count != levels.first_band + gap + 1):
+            return False
+        counts.append(count - gap)
+    return bool(counts[0] == counts[1])

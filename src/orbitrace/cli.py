@@ -1,0 +1,314 @@
+"""The command line: one sub-command for each stage, and no logic.
+
+Each takes its settings from plain options, and below them from `--settings` (JSON; what the rules pass) or `--config` (a file
+like config.yaml). Input that cannot be used ends in one sentence and exit code 2. Heavy imports wait inside the functions, so
+that help is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
+
+import typer
+
+from orbitrace import __version__
+from orbitrace.errors import InputError
+
+if TYPE_CHECKING:
+    from orbitrace.schema import Section
+
+    S = TypeVar("S", bound=Section)
+
+app = typer.Typer(
+    help="From raw DFT outputs to the bands of structures that DFT cannot reach.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder with one or many raw DFT calculations, at any depth.")]
+Shards = Annotated[list[Path], typer.Argument(help="Shards (.zarr) that `orbitrace shard` wrote.")]
+SomeShards = Annotated[Optional[list[Path]], typer.Argument(help="Shards (.zarr) that `orbitrace shard` wrote.")]  # noqa: UP045
+Out = Annotated[Path, typer.Option("--out", help="What to write.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Take the settings of this stage from a file like config.yaml.")]
+Settings = Annotated[
+    str | None, typer.Option("--settings", help="Settings of this stage as JSON; the workflow passes them so.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="With --config: the model or target whose settings are meant.")]
+Code = Annotated[str | None, typer.Option(help="DFT code that wrote the files; recognised by itself if not given.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the executable `orbitrace`."""
+    try:
+        app()
+    except InputError as error:
+        _give_up(f"orbitrace: {error}", 2)
+    except OSError as error:
+        _give_up(f"orbitrace: {error.filename or 'a file'}: {error.strerror or error}.", 2)
+    except Exception:
+        traceback.print_exc()
+        _give_up("orbitrace: this is a defect of OrbiTrace, not of your input; please report it with the lines above.", 1)
+
+
+def _give_up(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orbitrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _settings(kind: type[S], stage: str, config: Path | None, text: str | None, name: str | None = None, **options: Any) -> S:
+    """Settings of a stage: those of --settings or --config, and over them the plain options that were given."""
+    from orbitrace import schema
+    from orbitrace.config import load
+
+    base: dict[str, Any] = {}
+    if text is not None:
+        base = schema.from_json(kind, text).model_dump()
+    elif config is not None:
+        base = load(config).settings_of(stage, {"model": name, "target": name}).model_dump()
+    return schema.section_from(kind, _over(base, options), f"orbitrace {stage}")
+
+
+def _over(base: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those options that were given put over them."""
+    nested = {key: _over(base.get(key, {}), value) for key, value in options.items() if isinstance(value, dict)}
+    plain = {key: value for key, value in options.items() if value is not None and not isinstance(value, dict)}
+    return {**base, **nested, **plain}
+
+
+@app.command()
+def scan(
+    folder: Folder,
+    out: Out,
+    code: Code = None,
+    shard_size: Annotated[int | None, typer.Option(help="Calculations per shard.")] = None,
+    fingerprint: Annotated[str | None, typer.Option(help="How a changed file is noticed: mtime or hash.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """List the raw calculations below a folder in a manifest, and say which shard each belongs to."""
+    from orbitrace import stages
+    from orbitrace.config import ScanSection
+
+    chosen = _settings(ScanSection, "scan", config, settings, shard_size=shard_size, fingerprint=fingerprint)
+    found = stages.scan(folder, out, chosen, code or "auto")
+    print(f"{len(found.calculations)} calculations in {len(found.shards)} shards: {out}")
+
+
+@app.command()
+def read(folder: Folder, out: Out, code: Code = None, config: Config = None, settings: Settings = None) -> None:
+    """Read one raw calculation and write its Hamiltonian and overlap as a DeepH folder."""
+    from orbitrace import stages
+    from orbitrace.config import ReadSection
+
+    stages.read(folder, out, _settings(ReadSection, "read", config, settings, code=code))
+
+
+@app.command()
+def shard(
+    folder: Folder,
+    out: Out,
+    manifest: Annotated[Path | None, typer.Option(help="Take only the calculations of one shard of this manifest.")] = None,
+    number: Annotated[int | None, typer.Option("--shard", help="Number of that shard.")] = None,
+    quarantine: Annotated[Path | None, typer.Option(help="Table of the calculations that were refused, and why.")] = None,
+    on_bad: Annotated[str | None, typer.Option(help="At a bad calculation: quarantine it and go on, or stop.")] = None,
+    code: Code = None,
+    workers: Annotated[int, typer.Option(help="Processes that read.")] = 1,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Turn raw calculations into one shard: the numbers that a model learns from."""
+    from orbitrace import stages
+    from orbitrace.config import ShardSection
+
+    if (manifest is None) != (number is None):
+        raise InputError("orbitrace shard", "--manifest without --shard, or the other way", "both or none of them")
+    part = None if manifest is None or number is None else (manifest, number)
+    chosen = _settings(ShardSection, "shard", config, settings, on_bad=on_bad)
+    done = stages.shard(folder, out, chosen, part=part, code=code or "auto", quarantine=quarantine, workers=workers)
+    for bad in done.quarantined:
+        print(f"quarantined: {bad.cause}", file=sys.stderr)
+    print(f"{len(done.ids)} calculations: {out}; {len(done.quarantined)} in quarantine: {done.table}")
+
+
+@app.command()
+def train(
+    shards: Shards,
+    out: Out,
+    workdir: Annotated[Path | None, typer.Option(help="Where a stopped training goes on from; `run` beside --out.")] = None,
+    model: Annotated[str | None, typer.Option(help="Network to train.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="End after this many steps.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="End after this many minutes.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
+    name: Name = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Train a model on shards and write its checkpoint; a stopped training goes on where it was."""
+    from orbitrace import stages
+    from orbitrace.config import LearnSection
+
+    options = {"max_steps": max_steps, "max_minutes": max_minutes, "learning_rate": learning_rate, "seed": seed}
+    stages.train(shards, out, _settings(LearnSection, "train", config, settings, name, model=model, train=options), workdir)
+
+
+@app.command()
+def evaluate(
+    out: Out,
+    shards: SomeShards = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Model to judge on the shards.")] = None,
+    predicted: Annotated[Path | None, typer.Option(help="DeepH folder with a predicted Hamiltonian.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="DeepH folder with that of the DFT code.")] = None,
+    bands: Annotated[Path | None, typer.Option(help="Predicted bands, to be compared too.")] = None,
+    split: Annotated[str | None, typer.Option(help="Calculations that judge: train, validation or test.")] = None,
+    window: Annotated[tuple[float, float] | None, typer.Option(help="Bands that count, eV from the Fermi level.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Write a table of errors: of a checkpoint on shards, or of one prediction against its reference."""
+    from orbitrace import stages
+    from orbitrace.config import EvaluateSection
+
+    chosen = _settings(EvaluateSection, "evaluate", config, settings, split=split, window=window)
+    if checkpoint is not None and shards:
+        stages.evaluate(checkpoint, shards, out, chosen)
+    elif predicted is not None and reference is not None:
+        stages.evaluate_target(predicted, reference, out, chosen, bands)
+    else:
+        raise InputError("orbitrace evaluate", "nothing to compare", "SHARDS and --checkpoint, or --predicted and --reference")
+
+
+@app.command()
+def twist(
+    out: Out,
+    m: Annotated[int | None, typer.Option(help="First index of the twist.")] = None,
+    n: Annotated[int | None, typer.Option(help="Second index of the twist.")] = None,
+    layer: Annotated[str | None, typer.Option(help="File with the layer's primitive cell, or graphene.")] = None,
+    distance: Annotated[float | None, typer.Option(help="Distance of the layers, Å.")] = None,
+    vacuum: Annotated[float | None, typer.Option(help="Empty space above the layers, Å.")] = None,
+    name: Name = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Make a commensurate twisted bilayer from the primitive cell of one layer."""
+    from orbitrace import stages
+    from orbitrace.config import TwistSection
+
+    given = {"m": m, "n": n, "layer": layer, "distance": distance, "vacuum": vacuum}
+    structure = stages.twist(out, _settings(TwistSection, "twist", config, settings, name, **given))
+    print(f"{structure.n_atoms} atoms: {out}")
+
+
+@app.command()
+def overlap(
+    out: Out,
+    shards: SomeShards = None,
+    table: Annotated[Path | None, typer.Option(help="Table that an earlier call made from shards.")] = None,
+    structure: Annotated[Path | None, typer.Option(help="Structure file, or a DeepH folder.")] = None,
+    way: Annotated[str | None, typer.Option(help="How it is made.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Make the overlap matrix of a structure without a DFT run.
+
+    First `orbitrace overlap SHARDS --out TABLE`, then `orbitrace overlap --table TABLE --structure FILE --out DIR`.
+    """
+    from orbitrace import stages
+    from orbitrace.config import OverlapSection
+
+    chosen = _settings(OverlapSection, "overlap", config, settings, way=way)
+    if shards and table is None and structure is None:
+        stages.overlap_table(shards, out, chosen)
+    elif table is not None and structure is not None and not shards:
+        stages.overlap(structure, table, out, chosen)
+    else:
+        raise InputError("orbitrace overlap", "neither a table nor an overlap to make", "SHARDS, or --table and --structure")
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[Path, typer.Option(help="Trained model.")],
+    structure: Annotated[Path, typer.Option(help="Structure file, or a DeepH folder.")],
+    overlap: Annotated[Path, typer.Option(help="Folder with its overlap matrix.")],
+    out: Out,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Predict the Hamiltonian of a structure and write it, with the overlap, as a DeepH folder."""
+    from orbitrace import stages
+    from orbitrace.config import PredictSection
+
+    _settings(PredictSection, "predict", config, settings)  # holds nothing yet but versions; refuses anything else
+    stages.predict(checkpoint, structure, overlap, out)
+
+
+@app.command()
+def bands(
+    folder: Annotated[Path, typer.Argument(help="DeepH folder: a prediction, or what `orbitrace read` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="HDF5 file, with a figure beside it; or a .png, .pdf or .svg figure.")],
+    reference: Annotated[str | None, typer.Option(help="DeepH folder of the DFT code, to compare with.")] = None,
+    solver: Annotated[str | None, typer.Option(help="auto, dense or shift_invert.")] = None,
+    n_bands: Annotated[int | None, typer.Option(help="Bands around the Fermi level.")] = None,
+    path: Annotated[str | None, typer.Option(help="Path such as GMKG; auto takes it from reference or lattice.")] = None,
+    density: Annotated[float | None, typer.Option(help="k points per 1/Å of the path.")] = None,
+    window: Annotated[tuple[float, float] | None, typer.Option(help="Energies shown, eV from the Fermi level.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Compute bands along a path from a Hamiltonian and an overlap, and draw them."""
+    from orbitrace import stages
+    from orbitrace.config import BandsSection
+
+    given = {"solver": solver, "n_bands": n_bands, "path": path, "density": density, "window": window}
+    chosen = _settings(BandsSection, "bands", config, settings, **given)
+    stages.bands(folder, out, chosen, Path(reference) if reference else None)
+
+
+@app.command()
+def report(out: Out = Path("results/report.html"), config: Config = Path("config.yaml"), settings: Settings = None) -> None:
+    """Put everything that was computed on one page."""
+    from orbitrace import stages
+    from orbitrace.config import Contents
+
+    stages.report(out, _settings(Contents, "report", config, settings))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="DeepH folder, raw calculation, or structure file.")],
+    out: Out,
+    to: Annotated[str, typer.Option(help="What to make of it: deeph, or structure.")] = "deeph",
+) -> None:
+    """Write a calculation, or only its structure, in another format."""
+    from orbitrace import stages
+
+    stages.convert(source, out, to)
+
+
+@app.command()
+def status(config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path("config.yaml")) -> None:
+    """Say what is done and what is missing, with the headline numbers."""
+    from orbitrace import stages
+    from orbitrace.config import load
+
+    print("\n".join(stages.status(load(config))))

@@ -1,0 +1,311 @@
+"""The configuration: every key of `config.yaml`, its default, its meaning, and what is refused.
+
+Enters: plain data, as YAML or Snakemake give it. Leaves: a frozen `Config`. Everything that can be checked without opening a
+calculation is checked here, in a second, before the first job. Lengths are in Å and energies in eV. This module is light: the
+Snakefile imports it in every job of a cluster, so it never imports torch.
+
+A rule hands its own section to its stage as sorted JSON (`schema.to_json`), with the versions of package and schema in it: a
+job reruns when its own settings change, and only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+
+from orbitrace.errors import InputError
+from orbitrace.schema import Section, did_you_mean, plugin, refused, section_from
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Window = tuple[float, float]
+
+
+def _ascending(window: Window) -> Window:
+    if window[0] >= window[1]:
+        raise refused(f"the window {list(window)} is empty", "[lower, upper] with lower < upper")
+    return window
+
+
+Code = Annotated[str, plugin("readers", "auto")]
+EnergyWindow = Annotated[Window, AfterValidator(_ascending)]
+
+
+class DatasetSection(Section):
+    """One data set: a folder of raw calculations, at any depth."""
+
+    path: str | None = Field(None, description="folder of the raw calculations; data/<dataset> by default")
+    code: Code = Field("auto", description="DFT code that wrote them; auto recognises it by its files")
+
+
+class ScanSection(Section):
+    """What becomes a shard, and what counts as a change."""
+
+    shard_size: int = Field(100, gt=0, description="calculations per shard")
+    fingerprint: Literal["mtime", "hash"] = Field(
+        "mtime", description="how a changed file is noticed: date and size, or content"
+    )
+
+
+class ReadSection(Section):
+    """Reading one calculation."""
+
+    code: Code = Field("auto", description="DFT code of the reference of a target; auto recognises it by its files")
+
+
+class ShardSection(Section):
+    """Writing shards."""
+
+    on_bad: Literal["quarantine", "stop"] = Field("quarantine", description="list a bad calculation and go on, or stop there")
+
+
+class TrainSection(Section):
+    """Training of one model."""
+
+    max_steps: int = Field(20000, gt=0, description="end after this many steps, rounded up to a validation")
+    max_minutes: float | None = Field(None, gt=0, description="end after this many minutes, if that comes first")
+    batch_pairs: int = Field(4000, gt=0, description="atom pairs per step and device, at least one calculation")
+    learning_rate: float = Field(5e-3, gt=0, description="the largest learning rate of the schedule")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    warmup: Fraction = Field(0.02, description="part of the run over which the learning rate rises")
+    ema: Fraction = Field(0.99, description="decay of the averaged weights that are kept; 0 switches the average off")
+    gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    validation: Fraction = Field(0.15, description="part of the calculations that chooses the checkpoint, never trained on")
+    test: Fraction = Field(0.0, description="part of the calculations kept aside for evaluation")
+    validate_every: int = Field(100, gt=0, description="steps between two validations")
+    patience: int | None = Field(None, gt=0, description="end after this many validations without progress")
+    square_weight: float = Field(
+        0.0, ge=0, description="weight of the mean square in the loss, beside the mean absolute error"
+    )
+    trace_weight: float = Field(0.3, ge=0, description="lambda of the trace loss, relative to the loss of the blocks")
+    seed: int = Field(0, ge=0, description="seed of weights and batches")
+    precision: Literal["float32", "float64"] = Field("float32", description="floating-point numbers of the network")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where it runs")
+    devices: int | None = Field(None, gt=0, description="devices per node; all by default")
+    nodes: int = Field(1, gt=0, description="nodes of the job")
+
+    @property
+    def steps(self) -> int:
+        """`max_steps`, rounded up to whole validations."""
+        return -(-self.max_steps // self.validate_every) * self.validate_every
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise refused(f"validation {self.validation} + test {self.test} leave nothing to train on", "a sum below 1")
+        return self
+
+
+class LearnSection(Section):
+    """What decides a checkpoint, besides its shards: the settings of stage `train`."""
+
+    model: Annotated[str, plugin("models")] = Field("deeph_e3", description="network: a file in src/orbitrace/models/")
+    network: dict[str, Any] = Field(default_factory=dict, description="settings of the network, checked by its own file")
+    train: TrainSection = TrainSection()
+
+
+class ModelSection(LearnSection):
+    """One model: a network and the data sets that it learns."""
+
+    datasets: tuple[Name, ...] = Field(min_length=1, description="data sets it learns from, all with the same basis")
+    retrain: Literal["auto", "never"] = Field("auto", description="train anew when its data change, or keep the checkpoint")
+
+
+class EvaluateSection(Section):
+    """Comparing predictions with the DFT code."""
+
+    split: Literal["train", "validation", "test"] = Field("validation", description="calculations that judge a model")
+    window: EnergyWindow = Field((-3.0, 3.0), description="bands that count, eV from the Fermi level")
+
+
+class TwistSection(Section):
+    """A commensurate twisted bilayer, made from one layer's primitive cell."""
+
+    layer: str = Field("graphene", description="file with the primitive cell of the layer, or graphene")
+    m: int = Field(gt=0, description="first index of the twist")
+    n: int = Field(gt=0, description="second index of the twist")
+    distance: float = Field(3.35, gt=0, description="distance of the layers, Å")
+    vacuum: float = Field(16.65, gt=0, description="empty space above the layers, Å")
+
+
+class TargetSection(Section):
+    """One structure to predict, given in exactly one of three ways."""
+
+    twist: TwistSection | None = Field(None, description="make it by twisting a layer")
+    structure: str | None = Field(None, description="file that ASE reads, or a DeepH folder")
+    reference: str | None = Field(
+        None, description="raw calculation: its structure is predicted, its H and bands compared with"
+    )
+    models: tuple[Name, ...] | None = Field(None, description="models that predict it; all by default")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [key for key in ("twist", "structure", "reference") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise refused(f"{' and '.join(given) or 'nothing'} given", "exactly one of twist, structure, reference")
+        return self
+
+
+class OverlapSection(Section):
+    """The overlap of a target."""
+
+    way: Annotated[str, plugin("overlaps")] = Field(
+        "from_data", description="how it is made: a file in src/orbitrace/overlaps/"
+    )
+
+
+class PredictSection(Section):
+    """Predicting a Hamiltonian."""
+
+
+class BandsSection(Section):
+    """Bands along a path."""
+
+    solver: Annotated[str, plugin("bands.eigensolvers", "auto")] = Field(
+        "auto", description="eigensolver; auto chooses by size"
+    )
+    n_bands: int | None = Field(None, gt=0, description="bands around the Fermi level; all of a small cell by default")
+    path: str = Field("auto", description="path like GMKG; auto takes it from the reference, else from the lattice")
+    density: float = Field(20.0, gt=0, description="k points per 1/Å of the path")
+    window: EnergyWindow = Field((-3.0, 3.0), description="energies shown, eV from the Fermi level")
+    formats: tuple[Literal["png", "pdf", "svg"], ...] = Field(("png",), min_length=1, description="formats of the figure")
+
+
+class ReportSection(Section):
+    """The report page."""
+
+    title: str = Field("OrbiTrace", description="title of the page")
+
+
+class Contents(ReportSection):
+    """What the report shows, by name: the settings of stage `report`."""
+
+    datasets: tuple[Name, ...] = ()
+    predictions: dict[Name, tuple[Name, ...]] = Field(default_factory=dict, description="targets of each model")
+    references: tuple[Name, ...] = Field((), description="targets that the DFT code computed too")
+
+
+class Config(Section):
+    """The whole of `config.yaml`."""
+
+    datasets: dict[Name, DatasetSection] = Field(min_length=1, description="data sets by name")
+    scan: ScanSection = ScanSection()
+    read: ReadSection = ReadSection()
+    shard: ShardSection = ShardSection()
+    models: dict[Name, ModelSection] = Field(min_length=1, description="models by name")
+    evaluate: EvaluateSection = EvaluateSection()
+    targets: Annotated[dict[Name, TargetSection], BeforeValidator(lambda data: data or {})] = Field(
+        default_factory=dict, description="structures to predict, by name"
+    )
+    overlap: OverlapSection = OverlapSection()
+    predict: PredictSection = PredictSection()
+    bands: BandsSection = BandsSection()
+    report: ReportSection = ReportSection()
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """Folder of a data set's raw calculations."""
+        return Path(self.datasets[dataset].path or f"data/{dataset}")
+
+    def targets_of(self, model: str) -> tuple[str, ...]:
+        """Targets that a model predicts."""
+        return tuple(name for name, target in self.targets.items() if target.models is None or model in target.models)
+
+    def contents(self) -> Contents:
+        """What the report shows."""
+        return Contents(
+            title=self.report.title,
+            datasets=tuple(self.datasets),
+            predictions={model: self.targets_of(model) for model in self.models},
+            references=tuple(name for name, target in self.targets.items() if target.reference is not None),
+        )
+
+    def settings_of(self, stage: str, names: Mapping[str, str | None] = MappingProxyType({})) -> Section:
+        """Settings of a stage; `names` holds the model or target that is meant, if there are several.
+
+        Raises
+        ------
+        InputError
+            If the name is missing or unknown.
+        """
+        if stage == "train":
+            model = self.models[_meant(names.get("model"), list(self.models), "model")]
+            return LearnSection(model=model.model, network=model.network, train=model.train)
+        if stage == "twist":
+            twists = {name: target.twist for name, target in self.targets.items() if target.twist is not None}
+            return twists[_meant(names.get("target"), list(twists), "twisted target")]
+        section: Section = self.contents() if stage == "report" else getattr(self, stage)
+        return section
+
+
+def load(file: Path, discover: Path | None = Path("targets")) -> Config:
+    """Read and check a configuration file; structure files in the folder `discover` become targets.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not YAML, or `check` refuses it.
+    """
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(file, error.strerror or "cannot be read", "a configuration like config.yaml") from error
+    except yaml.YAMLError as error:
+        raise InputError(file, f"is not YAML: {' '.join(str(error).split())}", "keys and values as in config.yaml") from error
+    return check(data if isinstance(data, Mapping) else {}, str(file), discover)
+
+
+def check(data: Mapping[str, Any], where: str = "config.yaml", discover: Path | None = Path("targets")) -> Config:
+    """Check plain data against the schema; `where` names them in errors.
+
+    Raises
+    ------
+    InputError
+        At the first unknown key, wrong value, or name that is not defined; it says which key, and what was expected.
+    """
+    config = section_from(Config, data, where)
+    for model, section in config.models.items():
+        _known(section.datasets, config.datasets, f"{where}: models.{model}.datasets", "data set")
+    for target, wanted in config.targets.items():
+        _known(wanted.models or (), config.models, f"{where}: targets.{target}.models", "model")
+    found = {} if discover is None else _discovered(discover, config.targets)
+    return config.model_copy(update={"targets": {**config.targets, **found}})
+
+
+def _meant(name: str | None, known: list[str], noun: str) -> str:
+    """The name that was given, or the only one."""
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None:
+        raise InputError("the configuration", f"{len(known)} {noun}s", "the name of one of them", "Give it with --name")
+    _known((name,), dict.fromkeys(known), "the configuration", noun)
+    return name
+
+
+def _known(names: tuple[str, ...], known: Mapping[str, object], where: str, noun: str) -> None:
+    """Refuse names that are not defined."""
+    for name in names:
+        if name not in known:
+            raise InputError(where, f"unknown {noun} {name!r}", f"one of {', '.join(known)}", did_you_mean(name, known))
+
+
+def _discovered(folder: Path, named: Mapping[str, TargetSection]) -> dict[str, TargetSection]:
+    """Targets from the structure files in a folder that the configuration does not name itself."""
+    taken = {Path(target.structure) for target in named.values() if target.structure}
+    found: dict[str, TargetSection] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.name.startswith(".") or file.name == "README.md" or file in taken:
+            continue
+        if file.stem in found or file.stem in named:
+            raise InputError(file, f"a second target {file.stem!r}", "one file for each name", "Rename one of them")
+        section_from(_TargetName, {"name": file.stem}, str(file))
+        found[file.stem] = TargetSection(structure=str(file))
+    return found
+
+
+class _TargetName(Section):
+    name: Name

@@ -1,0 +1,77 @@
+"""Judging predictions: a Hamiltonian against the DFT code's, and a checkpoint on the calculations that it never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitrace.errors import InputError
+from orbitrace.physics.calculation import Calculation
+from orbitrace.prediction import Predictor, check_target
+from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training.data import Corpus
+from orbitrace.training.metrics import BlockErrors, block_errors, summarise
+
+
+def evaluate(predicted: Calculation, reference: Calculation, name: str = "structure") -> dict[str, Any]:
+    """Metrics of one predicted Hamiltonian, meV: see `training.metrics.summarise`.
+
+    Raises
+    ------
+    InputError
+        If the two are not of the same structure, basis and pairs.
+    """
+    _check_same(predicted, reference, name)
+    errors = block_errors(
+        reference.structure, reference.basis, predicted.hamiltonian, reference.hamiltonian, reference.overlap
+    )
+    distance = _overlap_error(predicted, reference)
+    return {**summarise([(name, errors)]), "overlap_max_error": distance}
+
+
+def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) -> dict[str, Any]:
+    """Metrics of a checkpoint on one part of its data set ("train", "validation" or "test"), meV.
+
+    Raises
+    ------
+    InputError
+        If the part is empty, or the shards lack its calculations.
+    """
+    trained = checkpoints.load(checkpoint)
+    wanted = set(trained.split.get(split, ()))
+    corpus = Corpus(shards)
+    items = [item for item in corpus.items if item.id in wanted]
+    if not items:
+        raise InputError(
+            checkpoint,
+            f"its part {split!r} has no calculation in these shards",
+            f"a part that is not empty: {', '.join(part for part, ids in trained.split.items() if ids)}",
+            f"Set a fraction for {split!r} in section train, or choose another part in section evaluate",
+        )
+    predictor = Predictor(trained)
+    errors: list[tuple[str, BlockErrors]] = []
+    for item in items:
+        c = corpus.calculation(item)
+        check_target(trained, c.structure, c.basis, c.overlap, checkpoint, item.id, distances=False)
+        predicted = predictor(c.structure, c.overlap)
+        errors.append((item.id, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
+    return summarise(errors)
+
+
+def _check_same(predicted: Calculation, reference: Calculation, name: str) -> None:
+    ours, theirs = predicted.structure, reference.structure
+    if not np.array_equal(ours.numbers, theirs.numbers):
+        raise InputError(name, f"{ours.n_atoms} atoms predicted", f"the {theirs.n_atoms} atoms of the reference, in its order")
+    if np.abs(ours.positions - theirs.positions).max() > 1e-4 or np.abs(ours.lattice - theirs.lattice).max() > 1e-4:
+        raise InputError(name, "the predicted structure is not that of the reference", "equal positions and lattice, unwrapped")
+    if not np.array_equal(predicted.hamiltonian.pairs, reference.hamiltonian.pairs):
+        found, expected = predicted.hamiltonian.n_pairs, reference.hamiltonian.n_pairs
+        raise InputError(name, f"{found} blocks predicted", f"the {expected} blocks of the reference", "Check the cutoffs")
+
+
+def _overlap_error(predicted: Calculation, reference: Calculation) -> float:
+    """Largest difference of the overlaps; dimensionless."""
+    return float(np.abs(predicted.overlap.values - reference.overlap.values).max())

@@ -1,0 +1,51 @@
+"""From a network's irreps to a Hamiltonian: scale, Clebsch-Gordan, reference, and Hermiticity by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from orbitrace.graphs.batches import Batch
+from orbitrace.graphs.graph import Graph, Kind, irreps_of_kind
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.structure import Floats
+
+
+class Assembly(nn.Module):
+    """Normalised irreps -> elements of H, for the blocks of a batch in the order of its groups."""
+
+    def __init__(self, basis: Basis) -> None:
+        super().__init__()
+        n = range(len(basis.elements))
+        kinds: list[Kind] = [*((e,) for e in n), *((e, f) for e in n for f in n)]
+        for kind in kinds:
+            matrix = torch.as_tensor(irreps_of_kind(basis, kind).matrix, dtype=torch.get_default_dtype())
+            self.register_buffer(_name(kind), matrix, persistent=False)
+
+    def forward(self, batch: Batch, irreps: Sequence[Tensor]) -> Tensor:
+        """[elements of all blocks] eV; H[j, i, -R] is the transpose of H[i, j, R] by construction."""
+        blocks = [
+            g.reference + (x * g.scale) @ getattr(self, _name(g.kind)).T for g, x in zip(batch.groups, irreps, strict=True)
+        ]
+        values = torch.cat([b.reshape(-1) for b in blocks])
+        hermitian: Tensor = (values + values[batch.transposed]) / 2
+        return hermitian
+
+
+def _name(kind: Kind) -> str:
+    return "matrix_" + "_".join(map(str, kind))
+
+
+def to_blocks(graph: Graph, like: Blocks, values: Floats) -> Blocks:
+    """Elements of H in the order of a graph's groups -> blocks over the pairs of `like`."""
+    result, at = np.zeros(len(like.values)), 0
+    for group in sorted(graph.groups, key=lambda g: (len(g.kind), g.kind)):
+        rows, columns = like.shapes[group.blocks[0]]
+        size = int(rows * columns) * len(group.blocks)
+        like.with_group(result, group.blocks, values[at : at + size])
+        at += size
+    return like.with_values(result)

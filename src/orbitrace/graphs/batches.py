@@ -1,0 +1,185 @@
+"""Batches: several graphs as one, on torch tensors, with the labels of their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orbitrace.graphs.graph import Graph, Kind
+from orbitrace.nets.radial import envelope
+from orbitrace.physics.structure import Floats, Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What the blocks of one structure are measured against, one entry per group of its graph.
+
+    Parameters
+    ----------
+    reference
+        [g, n_i * n_j] eV: the part of H that is known beforehand (two-centre average).
+    scale
+        [g, n_i * n_j] eV: typical size of what is left, for every component of the irreps.
+    hamiltonian
+        [g, n_i * n_j] eV: H itself; empty list for a structure to be predicted.
+    traces
+        [g, basic blocks] squared norms of the basic blocks of (H - reference) / scale; empty list likewise.
+    """
+
+    reference: list[Floats]
+    scale: list[Floats]
+    hamiltonian: list[Floats]
+    traces: list[Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A structure ready for a batch."""
+
+    name: str
+    graph: Graph
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Blocks of one kind in a batch; see `graphs.graph.BlockGroup`. Tensors of `Labels` stand beside them."""
+
+    kind: Kind
+    members: Tensor
+    reference: Tensor
+    scale: Tensor
+    hamiltonian: Tensor | None
+    traces: Tensor | None
+    n_basic_blocks: int
+
+    @property
+    def onsite(self) -> bool:
+        """Whether the blocks belong to one atom each."""
+        return len(self.kind) == 1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Several graphs as one. `transposed` [elements of all blocks]: where the Hermitian partner of each element of H stands."""
+
+    n_atoms: int
+    element: Tensor
+    source: Tensor
+    target: Tensor
+    ratio: Tensor
+    fade: Tensor
+    rotations: list[Tensor]
+    groups: list[Group]
+    transposed: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return _moved(self, device)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, for fast copies to a GPU."""
+        return _mapped(self, lambda x: x.pin_memory())
+
+    @property
+    def hamiltonian(self) -> Tensor:
+        """[elements of all blocks] eV, the labels in the order of the groups."""
+        return torch.cat([_known(g.hamiltonian).reshape(-1) for g in self.groups])
+
+
+def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Batch:
+    """One batch of several samples. Geometry is subtracted in float64 before it is cast to `dtype`."""
+    graphs = [s.graph for s in samples]
+    atoms = np.concatenate([[0], np.cumsum([len(g.element) for g in graphs])])
+    edges = np.concatenate([[0], np.cumsum([len(g.source) for g in graphs])])
+
+    def tensor(parts: Sequence[Floats]) -> Tensor:
+        return torch.as_tensor(np.concatenate(parts), dtype=dtype)
+
+    kinds = sorted({g.kind for graph in graphs for g in graph.groups}, key=lambda k: (len(k), k))
+    groups, slots = [], []
+    for kind in kinds:
+        group, slot = _group(kind, samples, atoms, edges, tensor)
+        groups.append(group)
+        slots.append(slot)
+    ratio = tensor([g.ratio for g in graphs])
+    n_l = min(len(g.rotations) for g in graphs)
+    return Batch(
+        n_atoms=int(atoms[-1]),
+        element=torch.as_tensor(np.concatenate([g.element for g in graphs])),
+        source=torch.as_tensor(np.concatenate([g.source + a for g, a in zip(graphs, atoms, strict=False)])),
+        target=torch.as_tensor(np.concatenate([g.target + a for g, a in zip(graphs, atoms, strict=False)])),
+        ratio=ratio,
+        fade=envelope(ratio),
+        rotations=[tensor([g.rotations[l] for g in graphs]) for l in range(n_l)],
+        groups=groups,
+        transposed=torch.as_tensor(_transposed(kinds, groups, slots)),
+    )
+
+
+def _group(kind: Kind, samples: Sequence[Sample], atoms: Ints, edges: Ints, tensor: Any) -> tuple[Group, Ints]:
+    """The group of one kind over all samples, and for each of its blocks the place of its partner in the partner's group."""
+    parts = [(n, k) for n, s in enumerate(samples) for k, g in enumerate(s.graph.groups) if g.kind == kind]
+    offsets = atoms if len(kind) == 1 else edges
+    chosen = [samples[n].graph.groups[k] for n, k in parts]
+    labels = [(samples[n].labels, k) for n, k in parts]
+    # The reverse kind has as many blocks, sample by sample, so the offset of a partner is that of its own block.
+    starts = np.concatenate([[0], np.cumsum([len(g.members) for g in chosen])])
+    partners = np.concatenate([g.partners + s for g, s in zip(chosen, starts, strict=False)])
+    known = all(lab.hamiltonian for lab, _ in labels)
+    traces = tensor([lab.traces[k] for lab, k in labels]) if known else None
+    group = Group(
+        kind=kind,
+        members=torch.as_tensor(np.concatenate([g.members + offsets[n] for (n, _), g in zip(parts, chosen, strict=True)])),
+        reference=tensor([lab.reference[k] for lab, k in labels]),
+        scale=tensor([lab.scale[k] for lab, k in labels]),
+        hamiltonian=tensor([lab.hamiltonian[k] for lab, k in labels]) if known else None,
+        traces=traces,
+        n_basic_blocks=0 if traces is None else traces.shape[1],
+    )
+    return group, partners
+
+
+def _transposed(kinds: list[Kind], groups: list[Group], partners: list[Ints]) -> Ints:
+    """For every element of every block, in the order of the groups, the place of its Hermitian partner."""
+    orbitals = _orbital_counts(kinds, groups)
+    sizes = [orbitals[k[0]] * orbitals[k[-1]] for k in kinds]
+    starts = np.concatenate([[0], np.cumsum([s * len(p) for s, p in zip(sizes, partners, strict=True)])])
+    result = []
+    for kind, size, partner in zip(kinds, sizes, partners, strict=True):
+        reverse = kinds.index(kind[::-1])
+        n_i, n_j = orbitals[kind[0]], orbitals[kind[-1]]
+        inner = np.arange(size).reshape(n_j, n_i).T.reshape(-1)  # element (a, b) here is (b, a) in the partner
+        result.append((starts[reverse] + partner[:, None] * size + inner).reshape(-1))
+    return np.concatenate(result)
+
+
+def _orbital_counts(kinds: list[Kind], groups: list[Group]) -> dict[int, int]:
+    """Orbitals of each element that occurs; every element has on-site blocks."""
+    return {k[0]: round(g.reference.shape[1] ** 0.5) for k, g in zip(kinds, groups, strict=True) if len(k) == 1}
+
+
+def _known(labels: Tensor | None) -> Tensor:
+    if labels is None:
+        raise ValueError("the batch has no labels")
+    return labels
+
+
+def _moved(batch: Batch, device: torch.device | str) -> Batch:
+    return _mapped(batch, lambda x: x.to(device, non_blocking=True))
+
+
+def _mapped(item: Any, function: Any) -> Any:
+    """A copy of nested dataclasses and lists with `function` applied to every tensor."""
+    if isinstance(item, Tensor):
+        return function(item)
+    if isinstance(item, list):
+        return [_mapped(x, function) for x in item]
+    if isinstance(item, Batch | Group):
+        return replace(item, **{f.name: _mapped(getattr(item, f.name), function) for f in fields(item)})
+    return item

@@ -1,0 +1,128 @@
+"""Graphs: what a network needs to know of a structure, as plain float64 arrays.
+
+Edges are the pairs of the overlap other than an atom with itself, both directions, in the order of the blocks. Blocks of equal kind
+(on-site of an element, or between two elements) form a group, so that nothing is ever padded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbitrace.graphs.irreps import BlockIrreps, block_irreps, shell_pair_of_irreps
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.harmonics import rotations
+from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.structure import Floats, Ints, Structure
+
+Kind = tuple[int, ...]  # (element,) for on-site blocks, (element of i, element of j) else: their places in the basis
+
+
+@dataclass(frozen=True, eq=False)
+class BlockGroup:
+    """Blocks of one kind.
+
+    Parameters
+    ----------
+    kind
+        Place of the element in the basis for on-site blocks; of both elements else.
+    blocks
+        [g] number of each block among all pairs.
+    members
+        [g] number of the atom (on-site), or of the edge.
+    partners
+        [g] place, in the group of the reverse kind, of the block of (j, i, -R).
+    """
+
+    kind: Kind
+    blocks: Ints
+    members: Ints
+    partners: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Atoms and edges of one structure.
+
+    Parameters
+    ----------
+    element
+        [n_atoms] place of each atom's element in the basis.
+    source, target
+        [n_edges] atoms i and j.
+    lengths, ratio
+        [n_edges] distance in Å, and divided by the sum of both atoms' cutoffs.
+    rotations
+        For l = 0..l_max: [n_edges, 2l+1, 2l+1], from the frame of the edge (bond along z) to the global one.
+    groups
+        The blocks by kind.
+    """
+
+    element: Ints
+    source: Ints
+    target: Ints
+    lengths: Floats
+    ratio: Floats
+    rotations: list[Floats]
+    groups: list[BlockGroup]
+
+
+def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int) -> Graph:
+    """The graph of a structure over the pairs of its overlap; the order of elements is that of `basis`."""
+    place = {z: k for k, z in enumerate(basis.elements)}
+    element = np.array([place[int(z)] for z in structure.numbers], dtype=np.int64)
+    edges = np.flatnonzero(~overlap.onsite)
+    pairs = overlap.pairs[edges].astype(np.int64)
+    vectors = structure.pair_vectors(pairs)
+    lengths = np.linalg.norm(vectors, axis=1)
+    cutoffs = basis.cutoffs(structure.numbers)
+    return Graph(
+        element,
+        pairs[:, 3],
+        pairs[:, 4],
+        lengths,
+        lengths / (cutoffs[pairs[:, 3]] + cutoffs[pairs[:, 4]]),
+        rotations(vectors, l_max),
+        _groups(element, overlap),
+    )
+
+
+def _groups(element: Ints, overlap: Blocks) -> list[BlockGroup]:
+    onsite = overlap.onsite
+    i, j = overlap.pairs[:, 3], overlap.pairs[:, 4]
+    edge_number = np.cumsum(~onsite) - 1
+    kinds = np.stack([element[i], np.where(onsite, -1, element[j])], axis=1)
+    place = np.zeros(overlap.n_pairs, dtype=np.int64)
+    found: list[tuple[Kind, Ints]] = []
+    for e, f in np.unique(kinds, axis=0):
+        blocks = np.flatnonzero((kinds == (e, f)).all(axis=1))
+        place[blocks] = np.arange(len(blocks))
+        found.append(((int(e),) if f < 0 else (int(e), int(f)), blocks))
+    return [
+        BlockGroup(
+            kind, blocks, i[blocks].astype(np.int64) if len(kind) == 1 else edge_number[blocks], place[overlap.reverse[blocks]]
+        )
+        for kind, blocks in found
+    ]
+
+
+def irreps_of_kind(basis: Basis, kind: Kind) -> BlockIrreps:
+    """The irreps of the blocks of a group."""
+    elements = basis.elements
+    return block_irreps(basis[elements[kind[0]]].ls, basis[elements[kind[-1]]].ls)
+
+
+def shell_pairs_of_kind(basis: Basis, kind: Kind) -> tuple[NDArray[np.int64], int]:
+    """[components] number of the basic block of each irrep component of a group, and the number of basic blocks."""
+    elements = basis.elements
+    n_i, n_j = len(basis[elements[kind[0]]].ls), len(basis[elements[kind[-1]]].ls)
+    return shell_pair_of_irreps(irreps_of_kind(basis, kind), n_j).astype(np.int64), n_i * n_j
+
+
+def group_values(blocks: Blocks, group: BlockGroup) -> Floats:
+    """[g, n_i * n_j] the blocks of a group, flattened row by row."""
+    size = int(np.prod(blocks.shapes[group.blocks[0]]))
+    values: Floats = blocks.values[blocks.offsets[group.blocks][:, None] + np.arange(size)]
+    return values

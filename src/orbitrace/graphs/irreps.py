@@ -1,0 +1,94 @@
+"""Blocks as irreducible representations of O(3): the only place that knows Clebsch-Gordan coefficients.
+
+The sub-block of shells a (of atom i) and b (of atom j) is l_a x l_b = sum of L = |l_a - l_b| .. l_a + l_b, with parity
+(-1)^(l_a + l_b). The map between elements and irreps is orthogonal, so it keeps squared norms, and with them the traces
+tr(Q Q^dagger).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from e3nn import o3
+
+from orbitrace.physics.structure import Floats
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One irrep of a block: shells a and b (their places in the basis of the two atoms), and L."""
+
+    a: int
+    b: int
+    l_a: int
+    l_b: int
+    L: int
+
+    @property
+    def natural(self) -> bool:
+        """Whether its parity is (-1)^L."""
+        return (self.L + self.l_a + self.l_b) % 2 == 0
+
+
+@dataclass(frozen=True, eq=False)
+class BlockIrreps:
+    """The irreps of the blocks between two elements.
+
+    Parameters
+    ----------
+    channels
+        The irreps, sorted by (L, natural first), so that those of one kind stand together.
+    matrix
+        [n_i * n_j, n_i * n_j] orthogonal: ``block.reshape(-1) = matrix @ irreps``, the irreps one after the other, m = -L..L.
+    """
+
+    channels: tuple[Channel, ...]
+    matrix: Floats
+
+    @property
+    def entries(self) -> tuple[tuple[int, int, bool], ...]:
+        """(multiplicity, L, natural) of each kind, in order."""
+        kinds = sorted({(c.L, not c.natural) for c in self.channels})
+        return tuple((sum(c.L == L and c.natural != odd for c in self.channels), L, not odd) for L, odd in kinds)
+
+
+@cache
+def clebsch_gordan(l_a: int, l_b: int, L: int) -> Floats:
+    """[2 l_a + 1, 2 l_b + 1, 2 L + 1] orthonormal coupling of real harmonics in house order.
+
+    e3nn's 3j symbols serve as they are: its harmonics of (y, z, x) are those of the house, and both rotate alike.
+    """
+    return math.sqrt(2 * L + 1) * o3.wigner_3j(l_a, l_b, L, dtype=torch.float64).numpy()
+
+
+@cache
+def block_irreps(ls_i: tuple[int, ...], ls_j: tuple[int, ...]) -> BlockIrreps:
+    """The irreps of blocks between atoms with shells `ls_i` (rows) and `ls_j` (columns)."""
+    channels = sorted(
+        (
+            Channel(a, b, l_a, l_b, L)
+            for a, l_a in enumerate(ls_i)
+            for b, l_b in enumerate(ls_j)
+            for L in range(abs(l_a - l_b), l_a + l_b + 1)
+        ),
+        key=lambda c: (c.L, not c.natural, c.a, c.b),
+    )
+    starts_i = np.concatenate([[0], np.cumsum([2 * l + 1 for l in ls_i])])
+    starts_j = np.concatenate([[0], np.cumsum([2 * l + 1 for l in ls_j])])
+    n_i, n_j = int(starts_i[-1]), int(starts_j[-1])
+    matrix = np.zeros((n_i, n_j, n_i * n_j))
+    at = 0
+    for c in channels:
+        rows, columns = slice(starts_i[c.a], starts_i[c.a + 1]), slice(starts_j[c.b], starts_j[c.b + 1])
+        matrix[rows, columns, at : at + 2 * c.L + 1] = clebsch_gordan(c.l_a, c.l_b, c.L)
+        at += 2 * c.L + 1
+    return BlockIrreps(tuple(channels), matrix.reshape(n_i * n_j, -1))
+
+
+def shell_pair_of_irreps(irreps: BlockIrreps, n_shells_j: int) -> Floats:
+    """[n_i * n_j] number a * n_shells_j + b of the basic block that each component of the irreps belongs to."""
+    return np.concatenate([np.full(2 * c.L + 1, c.a * n_shells_j + c.b) for c in irreps.channels])

@@ -1,0 +1,184 @@
+"""Labels: what of H a network has to learn, and on which scale.
+
+H = reference + scale * x. The reference is the two-centre part of H, averaged over the training data as a function of distance
+(`physics.two_centre`); the scale is the root mean square of what is left, per pair of elements, irrep and distance. Both depend on
+lengths and elements alone, so x transforms as H does, and is of order one for near and far pairs alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbitrace.errors import InputError
+from orbitrace.graphs.batches import Labels, Sample
+from orbitrace.graphs.graph import BlockGroup, Graph, Kind, group_values, irreps_of_kind, make_graph, shell_pairs_of_kind
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.calculation import Calculation, Spin
+from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.structure import Floats, Ints, Structure
+from orbitrace.physics.two_centre import TwoCentreTable, fit_two_centre
+
+KNOTS = 25  # of the scale, on [0, cutoff of the pair]
+FLOOR = 1e-6  # eV; channels that vanish by symmetry have no spread
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Root mean square of H - reference per component of the irreps: {kind: [KNOTS, components] eV} ([1, components] on-site)."""
+
+    tables: dict[Kind, Floats]
+
+    def at(self, group: BlockGroup, graph: Graph) -> Floats:
+        """[g, components] scale of the blocks of a group, linear between knots."""
+        table = self.tables[group.kind]
+        if len(group.kind) == 1:
+            return np.repeat(table, len(group.members), axis=0)
+        left, weight = _hat(graph.ratio[group.members])
+        return table[left] * (1 - weight)[:, None] + table[left + 1] * weight[:, None]
+
+
+def _hat(ratio: Floats) -> tuple[Ints, Floats]:
+    """Knot to the left of each length / cutoff, and how far it is towards the next one, 0..1."""
+    x = np.clip(ratio, 0.0, 1.0) * (KNOTS - 1)
+    left = np.minimum(x.astype(np.int64), KNOTS - 2)
+    return left, x - left
+
+
+def fit_scales(samples: Iterable[tuple[Graph, Blocks, Blocks]], basis: Basis) -> Scales:
+    """Scales from (graph, H, reference) of the training structures, which are read once and not kept."""
+    sums: dict[Kind, Floats] = {}
+    weights: dict[Kind, Floats] = {}
+    for graph, hamiltonian, reference in samples:
+        for group in graph.groups:
+            x = _irreps(basis, group, hamiltonian, reference)
+            squares = _mean_over_m(x**2, basis, group.kind)
+            if len(group.kind) == 1:
+                hats = np.ones((len(x), 1))
+            else:
+                left, weight = _hat(graph.ratio[group.members])
+                hats = np.zeros((len(x), KNOTS))
+                np.put_along_axis(hats, left[:, None], (1 - weight)[:, None], axis=1)
+                np.put_along_axis(hats, left[:, None] + 1, weight[:, None], axis=1)
+            sums[group.kind] = sums.get(group.kind, 0.0) + hats.T @ squares
+            weights[group.kind] = weights.get(group.kind, 0.0) + hats.sum(0)
+    return Scales({kind: _root_mean_square(sums[kind], weights[kind]) for kind in sums})
+
+
+def _root_mean_square(sums: Floats, weights: Floats) -> Floats:
+    """Filled from the nearest knot with data where a knot has none."""
+    filled = np.flatnonzero(weights > 1e-9)
+    nearest = filled[np.abs(np.arange(len(weights))[:, None] - filled).argmin(1)]
+    return np.sqrt(sums[nearest] / weights[nearest, None]) + FLOOR
+
+
+def _irreps(basis: Basis, group: BlockGroup, hamiltonian: Blocks, reference: Blocks) -> Floats:
+    matrix = irreps_of_kind(basis, group.kind).matrix
+    x: Floats = (group_values(hamiltonian, group) - group_values(reference, group)) @ matrix
+    return x
+
+
+def _mean_over_m(squares: Floats, basis: Basis, kind: Kind) -> Floats:
+    """Every component replaced by the mean over its irrep, so that scaling keeps equivariance."""
+    result, at = np.empty_like(squares), 0
+    for channel in irreps_of_kind(basis, kind).channels:
+        place = slice(at, at + 2 * channel.L + 1)
+        result[:, place] = squares[:, place].mean(1, keepdims=True)
+        at = place.stop
+    return result
+
+
+def make_labels(graph: Graph, basis: Basis, reference: Blocks, scales: Scales, hamiltonian: Blocks | None) -> Labels:
+    """Labels of one structure; `hamiltonian` is None for a structure to be predicted."""
+    scale = [scales.at(group, graph) for group in graph.groups]
+    known = [] if hamiltonian is None else [group_values(hamiltonian, g) for g in graph.groups]
+    traces = []
+    if hamiltonian is not None:
+        for group, s in zip(graph.groups, scale, strict=True):
+            x = _irreps(basis, group, hamiltonian, reference) / s
+            basic, count = shell_pairs_of_kind(basis, group.kind)
+            traces.append(x**2 @ (basic[:, None] == np.arange(count)))
+    return Labels([group_values(reference, g) for g in graph.groups], scale, known, traces)
+
+
+@dataclass(frozen=True, eq=False)
+class Labeller:
+    """Turns structures into samples of a batch: graph, reference, scale, and what is to be learned.
+
+    Parameters
+    ----------
+    basis
+        Elements and shells of the training data; their order numbers the elements of every graph.
+    reference
+        Two-centre average of H over the training data, eV.
+    scales
+        Size of what is left.
+    l_max
+        Largest l of the rotations that the network wants.
+    """
+
+    basis: Basis
+    reference: TwoCentreTable
+    scales: Scales
+    l_max: int
+
+    def sample(self, structure: Structure, overlap: Blocks, hamiltonian: Blocks | None = None, name: str = "") -> Sample:
+        """One structure, with labels if its H is given."""
+        graph = make_graph(structure, self.basis, overlap, self.l_max)
+        reference = self.reference.blocks(structure, self.basis, overlap.pairs)
+        return Sample(name, graph, make_labels(graph, self.basis, reference, self.scales, hamiltonian))
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Everything but the basis as plain arrays, for a checkpoint."""
+        scales = {"scale_" + "_".join(map(str, kind)): table for kind, table in self.scales.tables.items()}
+        return {**{f"reference_{key}": value for key, value in self.reference.to_arrays().items()}, **scales}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[np.generic]], basis: Basis, l_max: int) -> Labeller:
+        """The inverse of `to_arrays`."""
+        reference = {key.removeprefix("reference_"): x for key, x in arrays.items() if key.startswith("reference_")}
+        tables = {
+            tuple(int(k) for k in key.removeprefix("scale_").split("_")): np.asarray(x, dtype=np.float64)
+            for key, x in arrays.items()
+            if key.startswith("scale_")
+        }
+        return Labeller(basis, TwoCentreTable.from_arrays(reference), Scales(tables), l_max)
+
+
+def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, where: str) -> Labeller:
+    """Reference and scales from training calculations, which are passed over twice and never kept together.
+
+    Raises
+    ------
+    InputError
+        If the calculations have spin, or two bases for one element.
+    """
+    basis: Basis | None = None
+    for calculation in calculations():
+        if calculation.spin is not Spin.NONE:
+            raise InputError(
+                where,
+                f"a calculation with spin ({calculation.spin.value}): {calculation.provenance.source}",
+                "calculations without spin",
+                "Spin-resolved Hamiltonians are read, converted and diagonalised, but not yet learned",
+            )
+        basis = calculation.basis if basis is None else basis.merged(calculation.basis, where)
+    if basis is None:
+        raise InputError(where, "no calculations", "at least one to train on")
+    whole = basis
+    table = fit_two_centre(((c.structure, c.basis, c.hamiltonian) for c in calculations()), "smooth", where)
+    scales = fit_scales(
+        (
+            (
+                make_graph(c.structure, whole, c.overlap, 0),
+                c.hamiltonian,
+                table.blocks(c.structure, whole, c.hamiltonian.pairs),
+            )
+            for c in calculations()
+        ),
+        whole,
+    )
+    return Labeller(whole, table, scales, l_max)

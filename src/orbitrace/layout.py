@@ -1,0 +1,34 @@
+"""Where things lie: the one tree of results, as patterns that the rules and the stages share.
+
+`{dataset}`, `{model}`, `{target}` and `{shard}` are names; they stand in separate branches, so that equal names never collide.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MANIFEST: Final = "results/datasets/{dataset}/manifest.json"
+SHARD: Final = "results/datasets/{dataset}/shards/{shard}.zarr"
+QUARANTINE: Final = "results/datasets/{dataset}/shards/{shard}.quarantine.tsv"
+
+CHECKPOINT: Final = "results/models/{model}/checkpoint.pt"
+MODEL_EVALUATION: Final = "results/models/{model}/evaluation.json"
+OVERLAP_TABLE: Final = "results/models/{model}/overlap.npz"
+# Not an output of any rule: a killed training resumes from here, where Snakemake never deletes.
+RUN: Final = "results/models/{model}/run"
+
+STRUCTURE: Final = "results/targets/{target}/structure.extxyz"
+REFERENCE: Final = "results/targets/{target}/reference"
+
+OVERLAP: Final = "results/predictions/{model}/{target}/overlap"
+PREDICTION: Final = "results/predictions/{model}/{target}/hamiltonian"
+BANDS: Final = "results/predictions/{model}/{target}/bands.h5"
+FIGURE: Final = "results/predictions/{model}/{target}/bands.{format}"
+TARGET_EVALUATION: Final = "results/predictions/{model}/{target}/evaluation.json"
+
+REPORT: Final = "results/report.html"
+
+
+def shard_name(number: int) -> str:
+    """Name of a shard in file names."""
+    return f"{number:04d}"

@@ -1,0 +1,61 @@
+"""The door of the networks: one file per model, found by its name.
+
+A model file supplies
+
+* ``Settings``: a frozen pydantic model, the model's own section of the config (unknown keys are refused);
+* ``Network(settings, basis)``: a `torch.nn.Module` with ``forward(batch) -> Output`` and the attribute ``l_max``, the largest l of the
+  rotations that it wants for every edge.
+
+It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training loop,
+checkpoints and prediction are shared. Features must be local: nothing may depend on atoms outside the receptive field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
+
+from orbitrace import plugins
+from orbitrace.errors import InputError
+from orbitrace.physics.orbitals import Basis
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network says of a batch.
+
+    Parameters
+    ----------
+    irreps
+        For each group of the batch: [members, n_i * n_j] normalised irreps in the order of `graphs.irreps.BlockIrreps`, in the
+        global frame.
+    traces
+        For each group: [members, basic blocks] predicted traces of the normalised blocks; empty without TraceGrad's trace labels.
+    """
+
+    irreps: list[Tensor]
+    traces: list[Tensor]
+
+
+def settings_of(model: str, values: Mapping[str, Any], where: str = "network") -> BaseModel:
+    """The checked settings of a model. Raises InputError for unknown keys or impossible values."""
+    schema: type[BaseModel] = plugins.load("models", model).Settings
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(schema.model_fields)
+        raise InputError(
+            f"{where}.{key}", f"{first['msg']} (found {first['input']!r})", f"settings of {model}: {known}"
+        ) from error
+
+
+def build(model: str, values: Mapping[str, Any], basis: Basis) -> nn.Module:
+    """The network of a model for a basis, with fresh weights."""
+    network: nn.Module = plugins.load("models", model).Network(settings_of(model, values), basis)
+    return network

@@ -1,0 +1,133 @@
+r"""TraceGrad: invariants of a feature, learned under the traces of the blocks, and their gradient as an equivariant update.
+
+From the equivariant feature f (copies f_i of irreps) form the quadratic invariants
+``u_c = sum_ij W^c_ij CG(f_i x f_j -> 0)``, pass them through a network ``z = s(u)``, and add the gradient ``v = d(sum_p z_p)/df`` to f.
+v is equivariant because z is invariant (TraceGrad, arXiv 2405.05722, theorem 2). The invariants z of all blocks are trained to predict
+``tr(Q Q^dagger)`` of every basic block Q (theorem 1).
+
+Here ``W^c`` pairs copies of one kind of irrep and has rank one, ``W^c_ij = a_ci b_cj``, so that
+
+    u_c = sum_l kappa_l sum_m (A_l f)_cm (B_l f)_cm,      kappa_l = 1 / sqrt(2 l + 1),
+    v_l = kappa_l [A_l^T (g * B_l f) + B_l^T (g * A_l f)],     g_c = d(sum_p z_p)/du_c,
+
+and g is written out for the layers of s. The update is thus a closed formula: training needs no second differentiation. A test
+compares it with autograd's derivative of z.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from orbitrace.nets.layout import Features, Layout
+
+
+class InvariantNetwork(nn.Module):
+    """s: three linear layers with layer norm and SiLU between them, and the gradient of the sum of its outputs."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.linear1, self.linear2, self.linear3 = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Invariants u [n, width] -> (z [n, outputs], d(sum_p z_p)/du [n, width])."""
+        x1, back1 = _norm_silu(self.linear1(u), self.norm1)
+        x2, back2 = _norm_silu(self.linear2(x1), self.norm2)
+        z = self.linear3(x2)
+        g = back2(self.linear3.weight.sum(0).expand_as(x2)) @ self.linear2.weight
+        return z, back1(g) @ self.linear1.weight
+
+
+class _NormSiluBack:
+    """Derivative of SiLU(LayerNorm(x)), transposed, at the point where it was evaluated."""
+
+    def __init__(self, normalised: Tensor, inverse: Tensor, slope: Tensor, weight: Tensor) -> None:
+        self.normalised, self.inverse, self.slope, self.weight = normalised, inverse, slope, weight
+
+    def __call__(self, g: Tensor) -> Tensor:
+        g = g * self.slope * self.weight
+        projected = g - g.mean(1, keepdim=True) - self.normalised * (g * self.normalised).mean(1, keepdim=True)
+        return projected * self.inverse
+
+
+def _norm_silu(x: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, _NormSiluBack]:
+    centred = x - x.mean(1, keepdim=True)
+    inverse = torch.rsqrt((centred**2).mean(1, keepdim=True) + norm.eps)
+    normalised = centred * inverse
+    y = normalised * norm.weight + norm.bias
+    s = torch.sigmoid(y)
+    return y * s, _NormSiluBack(normalised, inverse, s * (1 + y * (1 - s)), norm.weight)
+
+
+class TraceGrad(nn.Module):
+    """Invariants of features, and the features updated by their gradient.
+
+    Parameters
+    ----------
+    layout
+        Layout of the features.
+    width
+        Number of quadratic invariants u.
+    outputs
+        Number of learned invariants z.
+    by_m
+        Whether the features come by m (edges) or by l (nodes).
+    """
+
+    def __init__(self, layout: Layout, width: int, outputs: int, by_m: bool) -> None:
+        super().__init__()
+        self.layout, self.width, self.by_m = layout, width, by_m
+        self.factors = nn.ParameterList(
+            nn.Parameter(torch.randn(n, 2 * width) / math.sqrt(n)) for n, _, _ in layout.entries
+        )  # A_l^T and B_l^T side by side
+        self.network = InvariantNetwork(width, outputs)
+
+    def forward(self, features: Features) -> tuple[Features, Tensor]:
+        """Features -> (features + gradient of the invariants, invariants z [n, outputs])."""
+        kinds = self._by_kind(features)
+        u, products = self._invariants(kinds)
+        z, g = self.network(u)
+        updates = []
+        for (_, l, _), product, factor in zip(self.layout.entries, products, self.factors, strict=True):
+            kappa = 1 / math.sqrt(2 * l + 1)
+            a, b = product.split(self.width, dim=2)
+            updates.append((torch.cat([b, a], dim=2) * (kappa * torch.cat([g, g], dim=1))[:, None]) @ factor.T)
+        return self._add(features, updates), z
+
+    def _invariants(self, kinds: Features) -> tuple[Tensor, Features]:
+        """The quadratic invariants u [n, width], and A f and B f side by side for every kind of irrep."""
+        products = [x @ factor for x, factor in zip(kinds, self.factors, strict=True)]
+        u = kinds[0].new_zeros(len(kinds[0]), self.width)
+        for (_, l, _), product in zip(self.layout.entries, products, strict=True):
+            a, b = product.split(self.width, dim=2)
+            u = u + (a * b).sum(1) / math.sqrt(2 * l + 1)
+        return u, products
+
+    def _by_kind(self, features: Features) -> Features:
+        """One tensor [n, 2l+1, multiplicity] per kind of irrep; by m the components come in the order 0, +1, -1, ...
+
+        Their order and the signs of unnatural ones do not matter to a sum over squares.
+        """
+        if not self.by_m:
+            return features
+        return [
+            torch.cat([features[m][:, :, self._place(entry, m)] for m in range(l + 1)], dim=1)
+            for entry, (_, l, _) in enumerate(self.layout.entries)
+        ]
+
+    def _place(self, entry: int, m: int) -> slice:
+        start = self.layout.starts[entry] - (self.layout.channels - self.layout.width(m))
+        return slice(start, start + self.layout.entries[entry][0])
+
+    def _add(self, features: Features, updates: Features) -> Features:
+        if not self.by_m:
+            return [x + v for x, v in zip(features, updates, strict=True)]
+        result = []
+        for m, x in enumerate(features):
+            rows = slice(0, 1) if m == 0 else slice(2 * m - 1, 2 * m + 1)
+            parts = [v[:, rows] for v, (_, l, _) in zip(updates, self.layout.entries, strict=True) if l >= m]
+            result.append(x + torch.cat(parts, dim=2))
+        return result

@@ -1,0 +1,88 @@
+"""From a checkpoint, a structure and its overlap to a Hamiltonian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from orbitrace.errors import InputError
+from orbitrace.graphs.assembly import Assembly, to_blocks
+from orbitrace.graphs.batches import collate
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.orbitals import SYMBOLS, Basis
+from orbitrace.physics.structure import Structure
+from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training.checkpoint import Checkpoint
+
+
+def predict(checkpoint: Path, structure: Structure, basis: Basis, overlap: Blocks, where: str = "structure") -> Blocks:
+    """The Hamiltonian of a structure.
+
+    Parameters
+    ----------
+    checkpoint
+        File written by training.
+    structure, basis, overlap
+        The atoms, the basis of their overlap, and the overlap itself, whose pairs are those of the result.
+    where
+        What the structure comes from, for messages.
+
+    Returns
+    -------
+    Blocks
+        eV, over the pairs of the overlap, exactly Hermitian; on the energy zero of the training data.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is of another basis, lacks an element, or never saw pairs as close as some of these.
+    """
+    trained = checkpoints.load(checkpoint)
+    check_target(trained, structure, basis, overlap, checkpoint, where)
+    return Predictor(trained)(structure, overlap)
+
+
+def check_target(
+    trained: Checkpoint,
+    structure: Structure,
+    basis: Basis,
+    overlap: Blocks,
+    checkpoint: Path,
+    where: str,
+    distances: bool = True,
+) -> None:
+    """Refuse a target that the training data say nothing about: its elements, their basis and, if asked for, its distances."""
+    unknown = [SYMBOLS[z] for z in structure.elements if z not in trained.basis]
+    if unknown:
+        known = ", ".join(SYMBOLS[z] for z in trained.basis.elements)
+        raise InputError(
+            where,
+            f"{', '.join(unknown)} was never trained on",
+            f"elements that {checkpoint} knows: {known}",
+            "Add calculations with this element to the training data",
+        )
+    trained.basis.merged(basis.restricted(structure.elements), where, f"the checkpoint {checkpoint}")
+    if distances:
+        trained.labeller.reference.check_coverage(structure, overlap.pairs, where)
+
+
+class Predictor:
+    """A trained network, ready for any number of structures."""
+
+    def __init__(self, trained: Checkpoint, device: str = "cpu") -> None:
+        self.labeller = trained.labeller
+        self.dtype: torch.dtype = getattr(torch, trained.precision)
+        self.device = device
+        self.network: nn.Module = trained.build().to(device)
+        self.assembly = Assembly(trained.basis).to(self.dtype).to(device)
+
+    @torch.no_grad()
+    def __call__(self, structure: Structure, overlap: Blocks) -> Blocks:
+        """Hamiltonian over the pairs of the overlap, eV."""
+        sample = self.labeller.sample(structure, overlap)
+        batch = collate([sample], self.dtype).to(self.device)
+        values = self.assembly(batch, self.network(batch).irreps)
+        return to_blocks(sample.graph, overlap, values.cpu().numpy().astype(np.float64)).hermitian()

@@ -1,0 +1,269 @@
+# ruff: noqa: B008 - sections of settings are frozen: as defaults they are as good as constants
+"""The stages, from raw outputs to bands: one function for each rule and sub-command, files in, files out.
+
+Each function can be called from a notebook as well: `from orbitrace import stages`. Settings are sections of the configuration
+and have defaults. Physics happens in the rooms below, which are imported only when a stage runs: torch in `train`, `evaluate`
+and `predict` alone. Whatever is wrong with a file raises `InputError`, and no stage leaves a half-written file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitrace.config import (
+    BandsSection,
+    Config,
+    Contents,
+    EvaluateSection,
+    LearnSection,
+    OverlapSection,
+    ReadSection,
+    ScanSection,
+    ShardSection,
+    TwistSection,
+)
+from orbitrace.errors import InputError
+
+if TYPE_CHECKING:
+    from orbitrace.graphs.ingest import IngestReport
+    from orbitrace.manifest import Manifest
+    from orbitrace.physics.blocks import Blocks
+    from orbitrace.physics.calculation import Calculation, Spin
+    from orbitrace.physics.orbitals import Basis
+    from orbitrace.physics.spectrum import Spectrum
+    from orbitrace.physics.structure import Structure
+
+# The bands that the DFT code itself computed, in the folder of what was read.
+OWN_BANDS = "bands.h5"
+
+
+def scan(folder: Path, manifest: Path, settings: ScanSection = ScanSection(), code: str = "auto") -> Manifest:
+    """Bring the manifest of a data set up to date: raw calculations at any depth below `folder`, and their shards."""
+    from orbitrace import manifest as manifests
+
+    previous = manifests.read_manifest(manifest) if manifest.exists() else None
+    found = _scanned(folder, settings, code, previous)
+    manifests.write_manifest(manifest, found)
+    return found
+
+
+def fingerprint(folder: Path, settings: ScanSection = ScanSection(), code: str = "auto") -> str:
+    """A text that changes when the raw files of the calculations in a folder change."""
+    return "-".join(_scanned(folder, settings, code, None).digests.values())
+
+
+def read(folder: Path, out: Path, settings: ReadSection = ReadSection()) -> Calculation:
+    """Raw DFT calculation -> DeepH folder `out`, with the DFT code's own bands in it if there are any."""
+    from orbitrace import interchange, readers
+    from orbitrace.bands.files import write_spectrum
+
+    code = None if settings.code == "auto" else settings.code
+    calculation = readers.read(folder, code)
+    spectrum = readers.reference_spectrum(folder, code)
+    interchange.write_folder(out, calculation)
+    if spectrum is not None:
+        write_spectrum(out / OWN_BANDS, spectrum)
+    return calculation
+
+
+def shard(
+    folder: Path,
+    out: Path,
+    settings: ShardSection = ShardSection(),
+    *,
+    part: tuple[Path, int] | None = None,
+    code: str = "auto",
+    quarantine: Path | None = None,
+    workers: int = 1,
+) -> IngestReport:
+    """Raw calculations below `folder` -> zarr store `out`, and a table of those that were refused.
+
+    Parameters
+    ----------
+    part
+        Manifest and number of the shard whose calculations are taken; all of the folder by default.
+    code
+        DFT code, where there is no manifest that says it.
+    quarantine
+        The table (tab-separated: id, path, cause); by default beside the store.
+    workers
+        Processes that read; each holds one calculation in memory.
+    """
+    from orbitrace import manifest, readers
+    from orbitrace.graphs.ingest import Entry, ingest
+
+    found = manifest.read_manifest(part[0]) if part else _scanned(folder, ScanSection(), code, None)
+    chosen = found.shards.get(part[1], ()) if part else found.calculations.values()
+    entries = [Entry(raw.id, folder / raw.id, raw.code) for raw in chosen]
+    # A shard of which nothing is usable stays empty: the other shards go on, and its table says why.
+    return ingest(
+        entries, readers.read, out, on_bad=settings.on_bad, workers=workers, table=quarantine, allow_empty=part is not None
+    )
+
+
+def train(
+    shards: Sequence[Path], checkpoint: Path, settings: LearnSection = LearnSection(), workdir: Path | None = None
+) -> None:
+    """Shards -> checkpoint. What a killed training goes on from lies in `workdir`, by default `run` beside the checkpoint."""
+    from orbitrace import training
+
+    training.train(shards, checkpoint, workdir or checkpoint.parent / "run", settings)
+
+
+def evaluate(
+    checkpoint: Path, shards: Sequence[Path], out: Path, settings: EvaluateSection = EvaluateSection()
+) -> dict[str, Any]:
+    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations."""
+    from orbitrace import evaluation
+
+    metrics = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split)
+    return _write_json(out, {"split": settings.split, "hamiltonian": metrics})
+
+
+def evaluate_target(
+    predicted: Path,
+    reference: Path,
+    out: Path,
+    settings: EvaluateSection = EvaluateSection(),
+    bands: Path | None = None,
+) -> dict[str, Any]:
+    """Two DeepH folders of one structure -> table (JSON) of the errors of blocks and, if `bands` are given, of bands."""
+    from orbitrace import evaluation, interchange
+    from orbitrace.bands.compare import band_rmse
+    from orbitrace.bands.files import read_spectrum
+
+    truth = interchange.read_folder(reference)
+    table: dict[str, Any] = {"hamiltonian": evaluation.evaluate(interchange.read_folder(predicted), truth)}
+    if bands is not None:
+        spectrum = read_spectrum(bands)
+        own = _reference_bands(reference, spectrum)
+        table["bands"] = {"rmse": band_rmse(spectrum, own, settings.window), "window": settings.window}
+    return _write_json(out, table)
+
+
+def twist(out: Path, settings: TwistSection) -> Structure:
+    """Two twisted copies of a layer -> structure file `out`, in any format that ASE writes."""
+    from orbitrace import interchange
+    from orbitrace.physics.twist import graphene, twisted_bilayer
+
+    layer = graphene() if settings.layer == "graphene" else interchange.read_structure(Path(settings.layer))
+    structure = twisted_bilayer(layer, settings.m, settings.n, settings.distance, vacuum=settings.vacuum)
+    interchange.write_structure(out, structure)
+    return structure
+
+
+def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = OverlapSection()) -> None:
+    """Shards -> what the overlap of any structure in their basis is made from."""
+    from orbitrace import plugins
+    from orbitrace.graphs.shards import open_shard
+
+    calculations = (open_shard(path).calculation(k) for path in shards for k in range(len(open_shard(path))))
+    samples = ((c.structure, c.basis, c.overlap) for c in calculations)
+    way = plugins.load("overlaps", settings.way)
+    way.write_table(out, way.fit(samples, ", ".join(map(str, shards))))
+
+
+def overlap(structure: Path, table: Path, out: Path, settings: OverlapSection = OverlapSection()) -> None:
+    """Structure, overlap table -> DeepH folder `out` with its overlap."""
+    from orbitrace import interchange, overlaps, plugins
+
+    atoms = interchange.read_structure(structure)
+    known = plugins.load("overlaps", settings.way).read_table(table)
+    basis = _basis_for(atoms, known.basis, structure, table)
+    blocks = overlaps.overlap(settings.way, atoms, basis, where=str(structure), table=known)
+    interchange.write_overlap_folder(out, atoms, basis, blocks, _electrons(atoms, basis))
+
+
+def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calculation:
+    """Checkpoint, structure, its overlap -> DeepH folder `out` with the predicted Hamiltonian."""
+    from orbitrace import __version__, interchange, prediction
+    from orbitrace.physics.calculation import Calculation, Provenance
+
+    atoms = interchange.read_structure(structure)
+    _, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
+    hamiltonian = prediction.predict(checkpoint, atoms, basis, blocks, str(structure))
+    made = Provenance("orbitrace", __version__, str(checkpoint))
+    calculation = Calculation(atoms, basis, hamiltonian, blocks, None, n_electrons, _spin_of(hamiltonian, blocks), made)
+    interchange.write_folder(out, calculation)
+    return calculation
+
+
+def bands(folder: Path, out: Path, settings: BandsSection = BandsSection(), reference: Path | None = None) -> Spectrum:
+    """DeepH folder -> bands `out` (HDF5) and their figures beside it, over those of `reference` if it is given."""
+    raise NotImplementedError
+
+
+def report(out: Path, settings: Contents) -> None:
+    """Tables, figures and logs of the results tree -> one self-contained page."""
+    from orbitrace.report import write_report
+
+    write_report(out, settings)
+
+
+def convert(source: Path, out: Path, to: str = "deeph") -> None:
+    """Raw calculation or DeepH folder -> another format."""
+    raise NotImplementedError
+
+
+def status(config: Config) -> list[str]:
+    """What of a configuration is done and what is missing, with the headline numbers: one line each."""
+    from orbitrace.status import status_lines
+
+    return status_lines(config)
+
+
+def _scanned(folder: Path, settings: ScanSection, code: str, previous: Manifest | None) -> Manifest:
+    """The manifest of a folder, for one DFT code or all."""
+    from orbitrace import manifest as manifests
+    from orbitrace import readers
+
+    markers = readers.markers()
+    chosen = markers if code == "auto" else {code: markers[code]}
+    return manifests.scan(folder, chosen, previous, settings.shard_size, policy=settings.fingerprint)
+
+
+def _basis_for(atoms: Structure, basis: Basis, structure: Path, source: Path) -> Basis:
+    """The part of a basis that a structure needs."""
+    from orbitrace.physics.orbitals import SYMBOLS
+
+    unknown = [SYMBOLS[z] for z in atoms.elements if z not in basis]
+    if unknown:
+        known = ", ".join(SYMBOLS[z] for z in basis.elements)
+        raise InputError(
+            structure,
+            f"holds {', '.join(unknown)}, of which {source} knows nothing",
+            f"only elements of the training data: {known}",
+            "Add calculations with these elements to the data set",
+        )
+    return basis.restricted(atoms.elements)
+
+
+def _electrons(atoms: Structure, basis: Basis) -> float | None:
+    """Valence electrons of a structure, if its basis knows them."""
+    valences = [basis[z].valence for z in atoms.numbers]
+    return None if None in valences else float(sum(v for v in valences if v is not None))
+
+
+def _spin_of(hamiltonian: Blocks, overlap: Blocks) -> Spin:
+    """Treatment of spin that a Hamiltonian has, from its blocks beside those of the overlap."""
+    from orbitrace.physics.calculation import Spin
+
+    if (hamiltonian.shapes == overlap.shapes).all():
+        return Spin.NONE
+    return Spin.NONCOLLINEAR if hamiltonian.values.dtype.kind == "c" else Spin.COLLINEAR
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+def _write_json(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+    _write(file, json.dumps(table, indent=2, sort_keys=True) + "\n")
+    return table

@@ -1,0 +1,131 @@
+"""What happens beside the training: progress, the log, and the checkpoints that are kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from orbitrace.training.module import HamiltonianLearner
+
+COLUMNS = ("step", "seconds", "learning_rate", "train_mae", "validation_mae", "trace_loss")
+
+
+class Keep(Checkpoint):
+    """After every validation: the best network so far, the state to resume from, and a line of the log.
+
+    Files are written beside their place and renamed, so that a killed job leaves none half-written.
+    """
+
+    def __init__(self, workdir: Path, save_best: Callable[[HamiltonianLearner, dict[str, float]], None]) -> None:
+        self.workdir, self.save_best = workdir, save_best
+        self.best = float("inf")
+        self.stale = 0  # validations since the best
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must remember."""
+        return {"best": self.best, "stale": self.stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse."""
+        self.best, self.stale = state_dict["best"], state_dict["stale"]
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Judge, log, save."""
+        learner = pl_module
+        assert isinstance(learner, HamiltonianLearner)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if "validation_mae" not in metrics:  # a resumed training: Lightning repeats the end of the epoch that was saved
+            return
+        error = metrics["validation_mae"]
+        self.stale += 1
+        if error < self.best:
+            self.best, self.stale = error, 0
+            if trainer.is_global_zero:
+                self.save_best(learner, {**metrics, "step": trainer.global_step, "seconds": learner.seconds})
+        s = learner.settings
+        over = s.patience is not None and self.stale >= s.patience
+        trainer.should_stop = trainer.should_stop or over or learner.progress >= 1.0
+        if trainer.is_global_zero:
+            self._log(trainer, learner, metrics)
+        partial = self.workdir / ".last.ckpt.tmp"
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            partial.replace(self.workdir / "last.ckpt")
+
+    def _log(self, trainer: lightning.Trainer, learner: HamiltonianLearner, metrics: dict[str, float]) -> None:
+        file = self.workdir / "log.csv"
+        new = not file.exists()
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"step": trainer.global_step, "seconds": round(learner.seconds, 3), "learning_rate": rate, **metrics}
+        with file.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+class Bar(Callback):
+    """Progress with rate and time left: a bar on a terminal, a line per validation in a log file."""
+
+    def __init__(self, total: int) -> None:
+        self.console = Console(stderr=True)
+        self.total = total
+        self.started = (time.monotonic(), 0)
+        columns = [
+            TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.2f} steps/s"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        ]  # fmt: skip
+        self.progress = Progress(*columns, console=self.console) if sys.stderr.isatty() else None
+        self.task = None if self.progress is None else self.progress.add_task("train", total=total, rate=0.0, note="")
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start counting from the step that was reached before."""
+        self.started = (time.monotonic(), trainer.global_step)
+        if self.progress is not None:
+            self.progress.start()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """One step further."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=trainer.global_step, rate=self._rate(trainer))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Say where the validation stands."""
+        metrics = trainer.callback_metrics
+        if "validation_mae" not in metrics:
+            return
+        note = f"validation MAE {float(metrics['validation_mae']):.3f} meV, training {float(metrics['train_mae']):.3f} meV"
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, note=note)
+            return
+        rate = self._rate(trainer)
+        left = (self.total - trainer.global_step) / rate / 60 if rate > 0 else float("nan")
+        self.console.print(
+            f"step {trainer.global_step}/{self.total}  {note}  {rate:.2f} steps/s  {left:.1f} min left", soft_wrap=True
+        )
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the bar."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def _rate(self, trainer: lightning.Trainer) -> float:
+        began, first = self.started
+        return (trainer.global_step - first) / max(time.monotonic() - began, 1e-9)

@@ -1,0 +1,125 @@
+"""Checkpoints: a trained network with all that a prediction needs, as plain data. No code is ever imported from one.
+
+A checkpoint is written by `torch.save` and read with ``weights_only=True``: tensors, numbers and strings. It holds the weights, the
+model's name and settings, the basis, the labeller's arrays (reference and scales), the split of the data, metrics, and versions.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orbitrace import __version__, models
+from orbitrace.errors import InputError
+from orbitrace.graphs.labels import Labeller
+from orbitrace.physics.orbitals import Basis
+
+FORMAT = "orbitrace-checkpoint"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network.
+
+    Parameters
+    ----------
+    model, network
+        Name of the model's file and its settings.
+    weights
+        State of the network.
+    labeller
+        Basis, reference and scales of the training data.
+    precision
+        "float32" or "float64".
+    split
+        "train", "validation", "test" -> ids of calculations, each with its data set's shard.
+    metrics
+        What is known of it: steps, seconds, validation error in meV.
+    """
+
+    model: str
+    network: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    labeller: Labeller
+    precision: str = "float32"
+    split: Mapping[str, list[str]] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def basis(self) -> Basis:
+        """Basis of the training data."""
+        return self.labeller.basis
+
+    def build(self) -> nn.Module:
+        """The network with its weights, ready to predict."""
+        network = models.build(self.model, self.network, self.basis).to(getattr(torch, self.precision))
+        network.load_state_dict(dict(self.weights))
+        return network.eval()
+
+
+def save(file: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; the file appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "orbitrace": __version__,
+        "model": checkpoint.model,
+        "network": dict(checkpoint.network),
+        "weights": {key: value.detach().cpu() for key, value in checkpoint.weights.items()},
+        "basis": checkpoint.basis.to_json(),
+        "l_max": checkpoint.labeller.l_max,
+        "labeller": {key: torch.as_tensor(value) for key, value in checkpoint.labeller.to_arrays().items()},
+        "precision": checkpoint.precision,
+        "split": {key: list(ids) for key, ids in checkpoint.split.items()},
+        "metrics": dict(checkpoint.metrics),
+    }
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(data, temporary)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(file: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, not a checkpoint of OrbiTrace, or of a newer version.
+    """
+    data = _plain(file)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError(file, "is not a checkpoint of OrbiTrace", "a file written by `orbitrace train`")
+    if data["schema"] != SCHEMA:
+        raise InputError(
+            file,
+            f"has checkpoint version {data['schema']}, written by OrbiTrace {data.get('orbitrace')}",
+            f"version {SCHEMA}",
+            "Use that version of OrbiTrace, or train again",
+        )
+    basis = Basis.from_json(data["basis"])
+    arrays = {key: value.numpy() for key, value in data["labeller"].items()}
+    labeller = Labeller.from_arrays(arrays, basis, data["l_max"])
+    return Checkpoint(
+        data["model"], data["network"], data["weights"], labeller, data["precision"], data["split"], data["metrics"]
+    )
+
+
+def _plain(file: Path) -> Any:
+    if not file.is_file():
+        raise InputError(file, "does not exist", "a checkpoint written by `orbitrace train`")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+        raise InputError(file, "cannot be read as a checkpoint", "an undamaged file written by `orbitrace train`") from error

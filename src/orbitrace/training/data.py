@@ -1,0 +1,174 @@
+"""What a network is trained on: calculations in shards, split by their ids, in batches of a given number of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from orbitrace.errors import InputError
+from orbitrace.graphs.batches import Batch, Sample, collate
+from orbitrace.graphs.labels import Labeller
+from orbitrace.graphs.records import OFFSETS
+from orbitrace.graphs.shards import Shard, open_shard
+from orbitrace.manifest import split_of
+from orbitrace.physics.calculation import Calculation
+
+PAIRS = OFFSETS.index("pairs")
+CACHED_PAIRS = 400_000  # pairs whose samples stay in memory; about 4 GB with l up to 4
+
+
+@dataclass(frozen=True)
+class Item:
+    """One calculation: its id, its shard and its place there, and its number of pairs."""
+
+    id: str
+    shard: Path
+    place: int
+    pairs: int
+
+
+class Corpus:
+    """The calculations of some shards. Shards are opened where they are used, so that worker processes each have their own."""
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self.paths = tuple(shards)
+        if not self.paths:
+            raise InputError("shards", "none were given", "at least one shard written by `orbitrace shard`")
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """All calculations, sorted by id."""
+        items = []
+        for path in self.paths:
+            shard = self._shard(path)
+            counts = np.diff(shard.offsets[:, PAIRS])
+            items += [Item(name, path, k, int(counts[k])) for k, name in enumerate(shard.ids)]
+        return sorted(items, key=lambda item: (item.id, str(item.shard)))
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """Content digest of every shard."""
+        return [self._shard(path).digest for path in self.paths]
+
+    def calculation(self, item: Item) -> Calculation:
+        """Read one calculation."""
+        return self._shard(item.shard).calculation(item.place)
+
+    def calculations(self, items: Sequence[Item]) -> Iterator[Calculation]:
+        """Read some calculations, one at a time."""
+        for item in items:
+            yield self.calculation(item)
+
+    def _shard(self, path: Path) -> Shard:
+        open_shards: dict[Path, Shard] = self.__dict__.setdefault("_open", {})
+        if path not in open_shards:
+            open_shards[path] = open_shard(path)
+        return open_shards[path]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if key != "_open"}
+
+    def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
+        """Calculations for "train", "validation" and "test", by a stable hash of their ids.
+
+        A small data set may leave a part empty by chance; then the calculation whose hash lies nearest to that part moves there, as
+        long as training keeps one.
+        """
+        parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+        for item in self.items:
+            parts[split_of(item.id, fractions, seed)].append(item)
+        for part, fraction in fractions.items():
+            if fraction > 0 and not parts[part] and len(parts["train"]) > 1:
+                parts[part].append(parts["train"].pop(_nearest(parts["train"], seed)))
+        if not parts["train"]:
+            raise InputError("shards", f"all {len(self.items)} calculations are kept aside", "some to train on")
+        return parts
+
+
+def _nearest(items: Sequence[Item], seed: int) -> int:
+    """Which of some items a growing fraction would take first."""
+    for thousandth in range(1, 1000):
+        for k, item in enumerate(items):
+            if split_of(item.id, {"validation": thousandth / 1000}, seed) == "validation":
+                return k
+    return 0
+
+
+class Samples(Dataset[Sample]):
+    """Samples of some calculations, made when asked for and kept while they fit in memory."""
+
+    def __init__(self, corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> None:
+        self.corpus, self.items, self.labeller = corpus, list(items), labeller
+        self.keep = sum(item.pairs for item in self.items) <= CACHED_PAIRS
+        self._kept: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, k: int) -> Sample:
+        if k in self._kept:
+            return self._kept[k]
+        calculation = self.corpus.calculation(self.items[k])
+        sample = self.labeller.sample(
+            calculation.structure, calculation.overlap, calculation.hamiltonian, name=self.items[k].id
+        )
+        if self.keep:
+            self._kept[k] = sample
+        return sample
+
+
+class PairBatches(Sampler[list[int]]):
+    """Batches of a given number of pairs, in an order that depends on the seed and the number of the batch alone.
+
+    Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes over the
+    data, so that a resumed training sees exactly what an uninterrupted one would.
+    """
+
+    def __init__(self, pairs: Sequence[int], batch_pairs: int, length: int, seed: int) -> None:
+        self.pairs, self.batch_pairs, self.length, self.seed = list(pairs), batch_pairs, length, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.epoch * self.length
+        for number, batch in enumerate(self._sequence()):
+            if number >= first + self.length:
+                return
+            if number >= first:
+                yield batch
+
+    def _sequence(self) -> Iterator[list[int]]:
+        """The endless sequence of batches."""
+        batch: list[int] = []
+        filled, passes = 0, 0
+        while True:
+            for k in np.random.default_rng((self.seed, passes)).permutation(len(self.pairs)).tolist():
+                if batch and filled + self.pairs[k] > self.batch_pairs:
+                    yield batch
+                    batch, filled = [], 0
+                batch.append(k)
+                filled += self.pairs[k]
+            passes += 1
+
+
+class Collate:
+    """`collate` in a given precision, picklable for worker processes."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """One batch of some samples."""
+        return collate(samples, self.dtype)

@@ -1,0 +1,147 @@
+"""The training step, the averaged weights and the schedule, as Lightning wants them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from orbitrace.config import TrainSection
+from orbitrace.graphs.assembly import Assembly
+from orbitrace.graphs.batches import Batch
+from orbitrace.models import Output
+from orbitrace.physics.orbitals import Basis
+from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
+
+MEV = 1000.0
+
+
+class HamiltonianLearner(lightning.LightningModule):
+    """Trains any model of `orbitrace.models` on batches of blocks.
+
+    Parameters
+    ----------
+    network
+        Returns normalised irreps for a batch.
+    basis
+        Basis of the training data.
+    settings
+        Section `train` of the config.
+    unit
+        eV; mean absolute residual that the reference leaves on the training data.
+    """
+
+    def __init__(self, network: nn.Module, basis: Basis, settings: TrainSection, unit: float) -> None:
+        super().__init__()
+        self.network = network
+        self.assembly = Assembly(basis)
+        self.settings, self.unit = settings, unit
+        self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self.seconds = 0.0  # of training, over all runs that were resumed
+        self._since = time.monotonic()
+        self._errors: list[tuple[float, int]] = []
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Output]:
+        """Elements of H in the order of the batch's groups, eV, and the network's output."""
+        output: Output = self.network(batch)
+        return self.assembly(batch, output.irreps), output
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch."""
+        values, output = self(batch)
+        error = values - batch.hamiltonian
+        loss_h = hamiltonian_loss(error, self.unit, self.settings.square_weight)
+        loss_t = trace_loss(batch, output.traces) if output.traces else None
+        self.log("train_mae", error.detach().abs().mean() * MEV, on_step=False, on_epoch=True, batch_size=1)
+        if loss_t is not None:
+            self.log("trace_loss", loss_t.detach(), on_step=False, on_epoch=True, batch_size=1)
+        return total_loss(loss_h, loss_t, self.settings.trace_weight)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Update the averaged weights, with a shorter memory in the first steps."""
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        if self.settings.ema == 0:
+            return
+        decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            for name, p in self.network.named_parameters():
+                self.average[name] = self.average[name].to(p.device).lerp_(p, 1 - decay)
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_validation_epoch_start(self) -> None:
+        """Judge the averaged weights."""
+        self._swap()
+        self._errors = []
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Absolute error of one batch."""
+        error = (self(batch)[0] - batch.hamiltonian).abs()
+        self._errors.append((float(error.sum(dtype=torch.float64)), error.numel()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean over all elements of all structures, meV; then back to the weights being trained."""
+        total, count = (sum(column) for column in zip(*self._errors, strict=True))
+        self.log("validation_mae", torch.tensor(total / count * MEV, dtype=torch.float32), sync_dist=True)
+        self._swap()
+        self._since = time.monotonic()  # validation is not training
+
+    def kept_weights(self) -> dict[str, Tensor]:
+        """State of the network with the averaged weights."""
+        state = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+        if self.settings.ema > 0:
+            state.update({key: value.detach().clone() for key, value in self.average.items()})
+        return state
+
+    def _swap(self) -> None:
+        if self.settings.ema == 0:
+            return
+        with torch.no_grad():
+            for name, p in self.network.named_parameters():
+                kept = p.detach().clone()
+                p.copy_(self.average[name])
+                self.average[name] = kept
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; the learning rate rises, then falls as half a cosine over the steps (or minutes) given."""
+        s = self.settings
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, betas=(0.9, 0.99)
+        )
+        scheduler = LambdaLR(optimizer, lambda _: learning_rate_factor(self.progress, s.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def progress(self) -> float:
+        """Part of the run that is behind, 0..1."""
+        s = self.settings
+        by_steps = self.global_step / s.steps if self._trainer is not None else 0.0
+        by_time = self.seconds / (60 * s.max_minutes) if s.max_minutes else 0.0
+        return min(max(by_steps, by_time), 1.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what Lightning does not know."""
+        checkpoint["average"] = dict(self.average)
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """The inverse."""
+        self.average = dict(checkpoint["average"])
+        self.seconds = float(checkpoint["seconds"])
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Factor of the learning rate when a part `progress` of the run is behind: linear rise, then half a cosine to 1e-3."""
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    x = (progress - warmup) / (1 - warmup)
+    return 1e-3 + (1 - 1e-3) * 0.5 * (1 + math.cos(math.pi * x))

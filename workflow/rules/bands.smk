@@ -1,0 +1,49 @@
+rule bands:
+    input:
+        hamiltonian=PREDICTION,
+        reference=reference_of,
+    output:
+        bands=BANDS,
+        figures=expand(FIGURE, format=CONFIG.bands.formats, allow_missing=True),
+    log:
+        "logs/bands/{model}/{target}.log",
+    benchmark:
+        "results/benchmarks/bands/{model}/{target}.tsv"
+    conda:
+        "orbitrace"
+    threads: 4
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    params:
+        settings=settings_of("bands"),
+    message:
+        "Bands of {wildcards.target} by {wildcards.model}"
+    shell:
+        "orbitrace bands {input.hamiltonian} --reference={input.reference} --out {output.bands}"
+        " --settings {params.settings:q} > {log} 2>&1"
+
+
+rule evaluate_target:
+    input:
+        hamiltonian=PREDICTION,
+        bands=BANDS,
+        reference=REFERENCE,
+    output:
+        TARGET_EVALUATION,
+    log:
+        "logs/evaluate/{model}/{target}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{model}/{target}.tsv"
+    conda:
+        "orbitrace"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=settings_of("evaluate"),
+    message:
+        "Errors of {wildcards.model} on {wildcards.target}"
+    shell:
+        "orbitrace evaluate --predicted {input.hamiltonian} --bands {input.bands} --reference {input.reference}"
+        " --out {output} --settings {params.settings:q} > {log} 2>&1"

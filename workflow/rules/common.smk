@@ -1,0 +1,157 @@
+# What the rules share: the checked configuration, the shards of each data set, and functions of wildcards.
+import re
+import sys
+from pathlib import Path
+
+from orbitrace import stages
+from orbitrace.config import check
+from orbitrace.errors import InputError
+from orbitrace.layout import (
+    BANDS,
+    CHECKPOINT,
+    FIGURE,
+    MANIFEST,
+    MODEL_EVALUATION,
+    OVERLAP,
+    OVERLAP_TABLE,
+    PREDICTION,
+    QUARANTINE,
+    REFERENCE,
+    REPORT,
+    SHARD,
+    STRUCTURE,
+    TARGET_EVALUATION,
+    shard_name,
+)
+from orbitrace.manifest import read_digests
+from orbitrace.schema import to_json
+from snakemake.exceptions import WorkflowError
+
+# The command `orbitrace` lies beside the Python that runs this, also where its environment was not activated.
+shell.prefix(f'PATH="$PATH:{Path(sys.executable).parent}"; ')
+
+
+def scanned(dataset):
+    """Digest of each shard of a data set. Only the main process looks at raw files: jobs read what it found."""
+    manifest = Path(MANIFEST.format(dataset=dataset))
+    if workflow.is_main_process:
+        stages.scan(
+            CONFIG.dataset_folder(dataset),
+            manifest,
+            CONFIG.scan,
+            CONFIG.datasets[dataset].code,
+        )
+    return {
+        shard_name(number): digest for number, digest in read_digests(manifest).items()
+    }
+
+
+try:
+    CONFIG = check(config)
+    DIGESTS = {dataset: scanned(dataset) for dataset in CONFIG.datasets}
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+TARGETS = CONFIG.targets
+TWISTED = [name for name, target in TARGETS.items() if target.twist]
+REFERENCED = [name for name, target in TARGETS.items() if target.reference]
+# A model that is never trained anew is trained once: afterwards its checkpoint is a file like any other, made by no rule.
+KEPT = [name for name, model in CONFIG.models.items() if model.retrain == "never"]
+TRAINED = [
+    name
+    for name in CONFIG.models
+    if name not in KEPT or not Path(CHECKPOINT.format(model=name)).exists()
+]
+
+
+def one_of(names):
+    """Regular expression for one of some names; for no name, one that matches nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=one_of(CONFIG.datasets),
+    model=one_of(CONFIG.models),
+    target=one_of(TARGETS),
+    shard=r"\d+",
+
+
+def settings_of(stage):
+    """Settings of a stage as JSON: a function of the wildcards, whose result decides whether a job runs again."""
+    return lambda wildcards: to_json(CONFIG.settings_of(stage, dict(wildcards.items())))
+
+
+def growing(amount):
+    """A resource that doubles with each attempt."""
+    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
+
+
+def raw_folder(wildcards):
+    return str(CONFIG.dataset_folder(wildcards.dataset))
+
+
+def digest_of_shard(wildcards):
+    return DIGESTS[wildcards.dataset][wildcards.shard]
+
+
+def shards_of_model(wildcards):
+    return [
+        SHARD.format(dataset=d, shard=s)
+        for d in CONFIG.models[wildcards.model].datasets
+        for s in DIGESTS[d]
+    ]
+
+
+def raw_reference(wildcards):
+    return TARGETS[wildcards.target].reference
+
+
+def digest_of_reference(wildcards):
+    return stages.fingerprint(
+        Path(raw_reference(wildcards)), CONFIG.scan, CONFIG.read.code
+    )
+
+
+def layer_file(wildcards):
+    """File of the layer that is twisted; none if it is a built-in one."""
+    layer = TARGETS[wildcards.target].twist.layer
+    return [] if layer == "graphene" else layer
+
+
+def structure_of(wildcards):
+    """Structure of a target: made by twisting, read with its reference, or a file of the user."""
+    target = TARGETS[wildcards.target]
+    return target.structure or (STRUCTURE if target.twist else REFERENCE).format(
+        target=wildcards.target
+    )
+
+
+def reference_of(wildcards):
+    return (
+        REFERENCE.format(target=wildcards.target)
+        if wildcards.target in REFERENCED
+        else []
+    )
+
+
+def shown(wildcards):
+    """Everything that the report shows."""
+    pairs = [
+        (model, target)
+        for model in CONFIG.models
+        for target in CONFIG.targets_of(model)
+    ]
+    return {
+        "quarantines": [
+            QUARANTINE.format(dataset=d, shard=s)
+            for d, shards in DIGESTS.items()
+            for s in shards
+        ],
+        "models": expand(MODEL_EVALUATION, model=CONFIG.models),
+        "bands": [BANDS.format(model=m, target=t) for m, t in pairs],
+        "targets": [
+            TARGET_EVALUATION.format(model=m, target=t)
+            for m, t in pairs
+            if t in REFERENCED
+        ],
+    }

@@ -1,0 +1,18 @@
+rule report:
+    input:
+        unpack(shown),
+    output:
+        REPORT,
+    log:
+        "logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    localrule: True
+    conda:
+        "orbitrace"
+    params:
+        settings=settings_of("report"),
+    message:
+        "Report: {output}"
+    shell:
+        "orbitrace report --out {output} --settings {params.settings:q} > {log} 2>&1"
