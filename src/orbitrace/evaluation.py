@@ -66,7 +66,9 @@ def _check_same(predicted: Calculation, reference: Calculation, name: str) -> No
     if not np.array_equal(ours.numbers, theirs.numbers):
         raise InputError(name, f"{ours.n_atoms} atoms predicted", f"the {theirs.n_atoms} atoms of the reference, in its order")
     if np.abs(ours.positions - theirs.positions).max() > 1e-4 or np.abs(ours.lattice - theirs.lattice).max() > 1e-4:
-        raise InputError(name, "the predicted structure is not that of the reference", "equal positions and lattice, unwrapped")
+        raise InputError(
+            name, "the predicted structure is not that of the reference", "equal positions and lattice, unwrapped"
+        )
     if not np.array_equal(predicted.hamiltonian.pairs, reference.hamiltonian.pairs):
         found, expected = predicted.hamiltonian.n_pairs, reference.hamiltonian.n_pairs
         raise InputError(name, f"{found} blocks predicted", f"the {expected} blocks of the reference", "Check the cutoffs")

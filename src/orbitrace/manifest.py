@@ -9,10 +9,12 @@ sizes and times (and contents under the policy ``hash``), never physics.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +85,7 @@ class Manifest:
         """What is new, changed or gone with respect to an earlier manifest."""
         before = previous.calculations if previous else {}
         both = self.calculations.keys() & before.keys()
-        changed = (i for i in both if _fingerprint(self.calculations[i], self.policy) != _fingerprint(before[i], self.policy))
+        changed = (i for i in both if not _same(self.calculations[i], before[i], self.policy))
         return Changes(
             added=tuple(sorted(self.calculations.keys() - before.keys())),
             changed=tuple(sorted(changed)),
@@ -91,6 +93,19 @@ class Manifest:
         )
 
 
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """No garbage collection: of many small tuples none is garbage, yet looking through them takes longer than making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_collector_at_rest()
 def scan(
     folder: Path,
     markers: Mapping[str, tuple[str, ...]],
@@ -206,14 +221,19 @@ def _assign(ids: Iterable[str], placed: Mapping[str, int], shard_size: int) -> d
 
 
 def _fingerprint(calculation: RawCalculation, policy: str) -> str:
-    """What of a calculation must be equal for it to count as unchanged."""
-    files = [(f.name, f.size, f.sha256 if policy == "hash" else f.mtime_ns) for f in calculation.files]
-    return json.dumps([calculation.id, calculation.code, files])
+    """What of a calculation must be equal for it to count as unchanged; names hold no NUL, so that nothing is ambiguous."""
+    by_content = policy == "hash"
+    files = (f"{f.name}\0{f.size}\0{f.sha256 if by_content else f.mtime_ns}" for f in calculation.files)
+    return "\0".join((calculation.id, calculation.code, *files))
+
+
+def _same(left: RawCalculation, right: RawCalculation, policy: str) -> bool:
+    return left == right or _fingerprint(left, policy) == _fingerprint(right, policy)
 
 
 def _digest(calculations: Iterable[RawCalculation], policy: str) -> str:
     lines = sorted(_fingerprint(c, policy) for c in calculations)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\0\0".join(lines))).hexdigest()
 
 
 # --- the file --------------------------------------------------------------------------------------------------------------
@@ -236,6 +256,7 @@ def write_manifest(file: Path, manifest: Manifest) -> bool:
     return True
 
 
+@_collector_at_rest()
 def read_manifest(file: Path) -> Manifest:
     """Read a manifest.
 
@@ -244,14 +265,8 @@ def read_manifest(file: Path) -> Manifest:
     InputError
         If the file is missing, damaged, or of another version.
     """
-    data = _parsed(file, _text(file))
     try:
-        calculations = {
-            i: RawCalculation(i, c["code"], int(c["shard"]), tuple(RawFile(*f) for f in c["files"]))
-            for i, c in data["calculations"].items()
-        }
-        removed = {i: int(shard) for i, shard in data["removed"].items()}
-        return Manifest(data["dataset"], data["policy"], int(data["shard_size"]), calculations, removed)
+        return _from_json(_parsed(file, _text(file)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(file, f"{type(error).__name__} {error}") from error
 
@@ -270,6 +285,15 @@ def read_digests(file: Path) -> dict[int, str]:
         return {int(shard): str(digest) for shard, digest in data["shards"].items()}
     except (KeyError, ValueError, AttributeError) as error:
         raise _damaged(file, f"{type(error).__name__} {error}") from error
+
+
+def _from_json(data: Mapping[str, Any]) -> Manifest:
+    calculations = {
+        i: RawCalculation(i, c["code"], int(c["shard"]), tuple(RawFile(*f) for f in c["files"]))
+        for i, c in data["calculations"].items()
+    }
+    removed = {i: int(shard) for i, shard in data["removed"].items()}
+    return Manifest(data["dataset"], data["policy"], int(data["shard_size"]), calculations, removed)
 
 
 def _to_text(manifest: Manifest) -> str:

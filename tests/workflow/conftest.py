@@ -82,7 +82,7 @@ class Project:
 def fresh(tmp_path_factory) -> Project:
     """A project in which nothing was run."""
     project = Project(tmp_path_factory.mktemp("fresh"))
-    for name in ("workflow", "profiles"):
+    for name in ("workflow", "profiles", "envs"):
         shutil.copytree(REPOSITORY / name, project.folder / name)
     shutil.copy(REPOSITORY / "Snakefile", project.folder)
     (project.folder / "slurm").symlink_to("profiles/slurm")

@@ -10,7 +10,7 @@ rule bands:
     benchmark:
         "results/benchmarks/bands/{model}/{target}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     threads: 4
     resources:
         mem_mb=growing(8000),
@@ -36,7 +36,7 @@ rule evaluate_target:
     benchmark:
         "results/benchmarks/evaluate/{model}/{target}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),

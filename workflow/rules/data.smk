@@ -9,7 +9,7 @@ rule shard:
     benchmark:
         "results/benchmarks/shard/{dataset}/{shard}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     threads: 4
     resources:
         mem_mb=growing(2000),
@@ -35,7 +35,7 @@ rule read:
     wildcard_constraints:
         target=one_of(REFERENCED),
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),

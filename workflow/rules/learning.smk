@@ -10,7 +10,7 @@ rule train:
     wildcard_constraints:
         model=one_of(TRAINED),
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     threads: 8
     resources:
         mem_mb=growing(8000),
@@ -34,7 +34,7 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate/{model}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     threads: 4
     resources:
         mem_mb=growing(4000),

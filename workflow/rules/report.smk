@@ -9,7 +9,7 @@ rule report:
         "results/benchmarks/report.tsv"
     localrule: True
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     params:
         settings=settings_of("report"),
     message:

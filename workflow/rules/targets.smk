@@ -11,7 +11,7 @@ rule twist:
         target=one_of(TWISTED),
     localrule: True
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     params:
         settings=settings_of("twist"),
     message:
@@ -30,7 +30,7 @@ rule overlap_table:
     benchmark:
         "results/benchmarks/overlap_table/{model}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
@@ -53,7 +53,7 @@ rule overlap:
     benchmark:
         "results/benchmarks/overlap/{model}/{target}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -78,7 +78,7 @@ rule predict:
     benchmark:
         "results/benchmarks/predict/{model}/{target}.tsv"
     conda:
-        "orbitrace"
+        "../../envs/cpu.yaml"
     threads: 8
     resources:
         mem_mb=growing(8000),

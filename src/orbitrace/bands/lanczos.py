@@ -43,13 +43,12 @@ def largest(
     """
     rng = np.random.default_rng(seed)
     basis = _Basis(S, limit + block, rng)
-    start, _ = basis.independent(operator(S @ basis.random(block)))
-    basis.append(start)
+    start, dual, _ = basis.independent(operator(S @ basis.random(block)))
+    basis.append(start, dual)
     check = max(1, 16 // block)  # steps between looks at the Ritz values
     for step in range(1, limit):
-        new = operator(basis.dual[:, basis.m - block : basis.m])
-        rest = basis.record(new, block)
-        rest, beta = basis.independent(rest)
+        rest = basis.record(operator(basis.dual[:, basis.m - block : basis.m]), block)
+        rest, dual, beta = basis.independent(rest)
         full = basis.m + block > limit
         if basis.m >= n and (step % check == 0 or full):
             theta, vectors = linalg.eigh(basis.projected)
@@ -57,7 +56,7 @@ def largest(
             residuals = np.linalg.norm(beta @ vectors[-block:, nearest], axis=0) / np.abs(theta[nearest])
             if full or residuals.max() <= tolerance:
                 break
-        basis.append(rest)
+        basis.append(rest, dual)
     return theta[nearest], basis.q[:, : basis.m] @ vectors[:, nearest], float(residuals.max())
 
 
@@ -82,10 +81,10 @@ class _Basis:
             vectors += 1j * self.rng.standard_normal(vectors.shape)
         return vectors
 
-    def append(self, block: Values) -> None:
-        """Take new orthonormal columns into the basis."""
+    def append(self, block: Values, dual: Values) -> None:
+        """Take new orthonormal columns, and S times them, into the basis."""
         columns = slice(self.m, self.m + block.shape[1])
-        self.q[:, columns], self.dual[:, columns] = block, self.S @ block
+        self.q[:, columns], self.dual[:, columns] = block, dual
         self.m = columns.stop
 
     def record(self, new: Values, block: int) -> Values:
@@ -100,13 +99,13 @@ class _Basis:
     def _outside(self, vectors: Values) -> tuple[Values, Values]:
         """The part of some vectors that is S-orthogonal to the basis, and the coefficients of the rest."""
         q, dual = self.q[:, : self.m], self.dual[:, : self.m]
-        inside = dual.conj().T @ vectors
+        inside = (vectors.conj().T @ dual).conj().T  # so that the small factor is the one that is copied
         vectors = vectors - q @ inside
-        again = dual.conj().T @ vectors
+        again = (vectors.conj().T @ dual).conj().T
         return vectors - q @ again, inside + again
 
-    def independent(self, vectors: Values) -> tuple[Values, Values]:
-        """An S-orthonormal block V and beta with vectors = V beta.
+    def independent(self, vectors: Values) -> tuple[Values, Values, Values]:
+        """An S-orthonormal block V, S V, and beta with vectors = V beta.
 
         Directions that have vanished (the subspace is invariant, as for small or highly degenerate problems) are replaced
         by random ones, which have zero rows in beta.
@@ -119,5 +118,7 @@ class _Basis:
             fresh[:, ~alive] = self._outside(self.random(int((~alive).sum())))[0]
         # Second pass: once more against the basis and against each other, to full precision
         fresh = self._outside(fresh)[0]
-        gram = linalg.cholesky(fresh.conj().T @ (self.S @ fresh))
-        return fresh @ linalg.inv(gram), gram @ (roots[:, None] * axes.conj().T)
+        dual = self.S @ fresh
+        gram = linalg.cholesky(fresh.conj().T @ dual)
+        inverse = linalg.inv(gram)
+        return fresh @ inverse, dual @ inverse, gram @ (roots[:, None] * axes.conj().T)

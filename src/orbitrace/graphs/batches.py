@@ -66,7 +66,9 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Several graphs as one. `transposed` [elements of all blocks]: where the Hermitian partner of each element of H stands."""
+    """Several graphs as one. `transposed` [elements of all blocks]: where the Hermitian partner of each element of H
+    stands.
+    """
 
     n_atoms: int
     element: Tensor
@@ -80,11 +82,13 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return _moved(self, device)
+        moved: Batch = _mapped(self, lambda x: x.to(device, non_blocking=True))
+        return moved
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for fast copies to a GPU."""
-        return _mapped(self, lambda x: x.pin_memory())
+        pinned: Batch = _mapped(self, lambda x: x.pin_memory())
+        return pinned
 
     @property
     def hamiltonian(self) -> Tensor:
@@ -168,10 +172,6 @@ def _known(labels: Tensor | None) -> Tensor:
     if labels is None:
         raise ValueError("the batch has no labels")
     return labels
-
-
-def _moved(batch: Batch, device: torch.device | str) -> Batch:
-    return _mapped(batch, lambda x: x.to(device, non_blocking=True))
 
 
 def _mapped(item: Any, function: Any) -> Any:

@@ -1,7 +1,7 @@
 """Graphs: what a network needs to know of a structure, as plain float64 arrays.
 
-Edges are the pairs of the overlap other than an atom with itself, both directions, in the order of the blocks. Blocks of equal kind
-(on-site of an element, or between two elements) form a group, so that nothing is ever padded.
+Edges are the pairs of the overlap other than an atom with itself, both directions, in the order of the blocks. Blocks of
+equal kind (on-site of an element, or between two elements) form a group, so that nothing is ever padded.
 """
 
 from __future__ import annotations

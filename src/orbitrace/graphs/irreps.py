@@ -62,7 +62,8 @@ def clebsch_gordan(l_a: int, l_b: int, L: int) -> Floats:
 
     e3nn's 3j symbols serve as they are: its harmonics of (y, z, x) are those of the house, and both rotate alike.
     """
-    return math.sqrt(2 * L + 1) * o3.wigner_3j(l_a, l_b, L, dtype=torch.float64).numpy()
+    coupling: Floats = math.sqrt(2 * L + 1) * o3.wigner_3j(l_a, l_b, L, dtype=torch.float64).numpy()
+    return coupling
 
 
 @cache

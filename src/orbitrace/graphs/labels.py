@@ -1,8 +1,8 @@
 """Labels: what of H a network has to learn, and on which scale.
 
 H = reference + scale * x. The reference is the two-centre part of H, averaged over the training data as a function of distance
-(`physics.two_centre`); the scale is the root mean square of what is left, per pair of elements, irrep and distance. Both depend on
-lengths and elements alone, so x transforms as H does, and is of order one for near and far pairs alike.
+(`physics.two_centre`); the scale is the root mean square of what is left, per pair of elements, irrep and distance. Both
+depend on lengths and elements alone, so x transforms as H does, and is of order one for near and far pairs alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ FLOOR = 1e-6  # eV; channels that vanish by symmetry have no spread
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """Root mean square of H - reference per component of the irreps: {kind: [KNOTS, components] eV} ([1, components] on-site)."""
+    """Root mean square of H - reference per component of the irreps: {kind: [KNOTS, components] eV} ([1, components]
+    on-site).
+    """
 
     tables: dict[Kind, Floats]
 
@@ -72,7 +74,8 @@ def _root_mean_square(sums: Floats, weights: Floats) -> Floats:
     """Filled from the nearest knot with data where a knot has none."""
     filled = np.flatnonzero(weights > 1e-9)
     nearest = filled[np.abs(np.arange(len(weights))[:, None] - filled).argmin(1)]
-    return np.sqrt(sums[nearest] / weights[nearest, None]) + FLOOR
+    spread: Floats = np.sqrt(sums[nearest] / weights[nearest, None]) + FLOOR
+    return spread
 
 
 def _irreps(basis: Basis, group: BlockGroup, hamiltonian: Blocks, reference: Blocks) -> Floats:

@@ -3,11 +3,12 @@
 A model file supplies
 
 * ``Settings``: a frozen pydantic model, the model's own section of the config (unknown keys are refused);
-* ``Network(settings, basis)``: a `torch.nn.Module` with ``forward(batch) -> Output`` and the attribute ``l_max``, the largest l of the
+* ``Network(settings, basis)``: a `BlockNetwork` with ``forward(batch) -> Output`` and the attribute ``l_max``, the largest
+l of the
   rotations that it wants for every edge.
 
-It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training loop,
-checkpoints and prediction are shared. Features must be local: nothing may depend on atoms outside the receptive field.
+It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training
+loop, checkpoints and prediction are shared. Features must be local: nothing may depend on atoms outside the receptive field.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from orbitrace import plugins
 from orbitrace.errors import InputError
+from orbitrace.graphs.batches import Batch
 from orbitrace.physics.orbitals import Basis
 
 
@@ -34,11 +36,23 @@ class Output:
         For each group of the batch: [members, n_i * n_j] normalised irreps in the order of `graphs.irreps.BlockIrreps`, in the
         global frame.
     traces
-        For each group: [members, basic blocks] predicted traces of the normalised blocks; empty without TraceGrad's trace labels.
+        For each group: [members, basic blocks] predicted traces of the normalised blocks; empty without TraceGrad's trace
+        labels.
     """
 
     irreps: list[Tensor]
     traces: list[Tensor]
+
+
+class BlockNetwork(nn.Module):
+    """What every network is: a map from batches to the normalised irreps of their blocks."""
+
+    l_max: int
+
+    def __call__(self, batch: Batch) -> Output:
+        """`forward`, with its type."""
+        output: Output = super().__call__(batch)
+        return output
 
 
 def settings_of(model: str, values: Mapping[str, Any], where: str = "network") -> BaseModel:
@@ -55,7 +69,7 @@ def settings_of(model: str, values: Mapping[str, Any], where: str = "network") -
         ) from error
 
 
-def build(model: str, values: Mapping[str, Any], basis: Basis) -> nn.Module:
+def build(model: str, values: Mapping[str, Any], basis: Basis) -> BlockNetwork:
     """The network of a model for a basis, with fresh weights."""
-    network: nn.Module = plugins.load("models", model).Network(settings_of(model, values), basis)
+    network: BlockNetwork = plugins.load("models", model).Network(settings_of(model, values), basis)
     return network

@@ -1,12 +1,15 @@
 """DeepH-E3 with TraceGrad, made local and fast.
 
-The alternation of node and edge updates is DeepH-E3's (Gong et al., Nat. Commun. 14, 2848 (2023)): a node gathers equivariant messages
-from its pairs, then every pair is updated from its two nodes. Differences, each for a reason:
+The alternation of node and edge updates is DeepH-E3's (Gong et al., Nat. Commun. 14, 2848 (2023)): a node gathers equivariant
+messages from its pairs, then every pair is updated from its two nodes. Differences, each for a reason:
 
-* products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: same functions,
+* products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: same
+functions,
   far fewer operations;
-* norms act on each node and edge by itself, messages and outputs fade out at the pair's cutoff: the network is local and smooth;
-* on-site blocks have a head of their own on the nodes; every pair of elements has its own linear read-out, so shells never need padding.
+* norms act on each node and edge by itself, messages and outputs fade out at the pair's cutoff: the network is local and
+smooth;
+* on-site blocks have a head of their own on the nodes; every pair of elements has its own linear read-out, so shells never
+need padding.
 
 TraceGrad (`nets.tracegrad`) follows every update of edges and of nodes.
 """
@@ -14,6 +17,7 @@ TraceGrad (`nets.tracegrad`) follows every update of edges and of nodes.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,10 +25,10 @@ from torch import Tensor, nn
 
 from orbitrace.graphs.batches import Batch, Group
 from orbitrace.graphs.irreps import block_irreps
-from orbitrace.models import Output
+from orbitrace.models import BlockNetwork, Output
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out
 from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM, ScaleByM
-from orbitrace.nets.radial import RadialNetwork, envelope
+from orbitrace.nets.radial import RadialNetwork
 from orbitrace.nets.so2 import SO2Linear
 from orbitrace.nets.tracegrad import TraceGrad
 from orbitrace.physics.orbitals import Basis
@@ -70,7 +74,8 @@ class Convolution(nn.Module):
     def forward(self, inputs: list[Features], radial: Tensor) -> Features:
         """Features by m of the inputs, and the radial features of the edges -> features by m."""
         slabs, gates = self.first(inputs)
-        return self.second([self.gate(self.radial(slabs, radial), gates)])[0]
+        features: Features = self.second([self.gate(self.radial(slabs, radial), gates)])[0]
+        return features
 
 
 class Update(nn.Module):
@@ -110,7 +115,7 @@ class Update(nn.Module):
         return [x + y for x, y in zip(edges, update, strict=True)]
 
 
-class Network(nn.Module):
+class Network(BlockNetwork):
     """DeepH-E3 with TraceGrad for all pairs of elements of a basis."""
 
     def __init__(self, settings: Settings, basis: Basis) -> None:
@@ -164,7 +169,7 @@ class Network(nn.Module):
         nodes = self._first_nodes(batch)
         ends = self._ends(nodes, batch)
         node_z, edge_z = [], []
-        for k, update in enumerate(self.updates):
+        for k, update in enumerate(cast("list[Update]", list(self.updates))):
             nodes = update.update_nodes(nodes, ends, edges, radial, batch)
             if update.node_tracegrad is not None:
                 nodes, z = update.node_tracegrad(nodes)
@@ -205,7 +210,7 @@ class Network(nn.Module):
 
     def _offsite(self, group: Group, edges: Features, batch: Batch) -> Tensor:
         e, f = (self.elements[k] for k in group.kind)
-        readout = self.offsite[f"{e}-{f}"]
+        readout = cast(SO2Linear, self.offsite[f"{e}-{f}"])
         whole = len(group.members) == len(batch.source)
         local = readout([edges if whole else [x[group.members] for x in edges]])[0]
         rotations = batch.rotations if whole else [d[group.members] for d in batch.rotations]

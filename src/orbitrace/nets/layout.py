@@ -1,17 +1,19 @@
 """Layouts: which irreducible representations of O(3) a feature carries, and how their components lie in memory.
 
-An entry is ``(multiplicity, l, natural)``. An irrep is *natural* if its parity is (-1)^l (0e, 1o, 2e, ..., as spherical harmonics)
-and *unnatural* otherwise (1e, 2o, ...: what the product of two natural ones adds, e.g. the antisymmetric part of a p-p block).
+An entry is ``(multiplicity, l, natural)``. An irrep is *natural* if its parity is (-1)^l (0e, 1o, 2e, ..., as spherical
+harmonics) and *unnatural* otherwise (1e, 2o, ...: what the product of two natural ones adds, e.g. the antisymmetric part of a
+p-p block).
 
 Two forms:
 
 * **by l** (nodes, rotations): a list, one tensor [n, 2l+1, multiplicity] per entry, m = -l..l;
-* **by m** (edges): a list, one tensor [n, s, width(m)] per m = 0..l_max, with s = 1 for m = 0 and s = 2 (the components +m and -m) else.
+* **by m** (edges): a list, one tensor [n, s, width(m)] per m = 0..l_max, with s = 1 for m = 0 and s = 2 (the components +m
+and -m) else.
   Channels are ordered by l, so that those with l >= m are the last ``width(m)`` of all.
 
 The mirror through the bond turns (+m, -m) of a natural irrep into (+m, -m) times (1, -1), and of an unnatural one into times
-(-1, 1). Storing an unnatural pair as (x[-m], -x[+m]) makes both alike, and keeps the action of rotations about the bond: one real
-matrix per m then mixes both kinds, which is the most general O(3)-equivariant choice. For m = 0 the two kinds never mix.
+(-1, 1). Storing an unnatural pair as (x[-m], -x[+m]) makes both alike, and keeps the action of rotations about the bond: one
+real matrix per m then mixes both kinds, which is the most general O(3)-equivariant choice. For m = 0 the two kinds never mix.
 """
 
 from __future__ import annotations

@@ -30,10 +30,8 @@ class EntryLinear(nn.Module):
         """Features by l of the input layout -> of the output layout."""
         result = []
         for (n_out, l, natural), source, weight in zip(self.layout_out.entries, self.sources, self.weights, strict=True):
-            if source < 0:
-                x = features[0].new_zeros(len(features[0]), 2 * l + 1, n_out)
-            else:
-                x = features[source] @ weight
+            n = len(features[0])
+            x = features[0].new_zeros(n, 2 * l + 1, n_out) if source < 0 else features[source] @ weight
             result.append(x + self.bias if l == 0 and natural else x)
         return result
 
@@ -57,7 +55,9 @@ class Gate(nn.Module):
 
 
 class ScaleByM(nn.Module):
-    """Multiply each channel, for each |m|, by its own invariant function of the edge (linear in `RadialNetwork`'s features)."""
+    """Multiply each channel, for each |m|, by its own invariant function of the edge (linear in `RadialNetwork`'s
+    features).
+    """
 
     def __init__(self, width: int, layout: Layout) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Linear maps in the frame of an edge: the product with the edge's spherical harmonics, without Clebsch-Gordan sums.
 
-With the bond along z only Y_l0 differs from zero, so the general product of a feature with all harmonics of the edge, followed by a
-linear map, is a linear map that keeps |m| and acts alike on +m and -m (Passaro and Zitnick, arXiv 2302.03655). Mirrors through the bond
-restrict it further; `layout` says how that is met. The class of functions is that of e3nn's fully connected tensor product, which a
-test shows by mapping its weights.
+With the bond along z only Y_l0 differs from zero, so the general product of a feature with all harmonics of the edge,
+followed by a linear map, is a linear map that keeps |m| and acts alike on +m and -m (Passaro and Zitnick, arXiv 2302.03655).
+Mirrors through the bond restrict it further; `layout` says how that is met. The class of functions is that of e3nn's fully
+connected tensor product, which a test shows by mapping its weights.
 """
 
 from __future__ import annotations

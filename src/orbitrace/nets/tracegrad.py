@@ -1,9 +1,9 @@
 r"""TraceGrad: invariants of a feature, learned under the traces of the blocks, and their gradient as an equivariant update.
 
 From the equivariant feature f (copies f_i of irreps) form the quadratic invariants
-``u_c = sum_ij W^c_ij CG(f_i x f_j -> 0)``, pass them through a network ``z = s(u)``, and add the gradient ``v = d(sum_p z_p)/df`` to f.
-v is equivariant because z is invariant (TraceGrad, arXiv 2405.05722, theorem 2). The invariants z of all blocks are trained to predict
-``tr(Q Q^dagger)`` of every basic block Q (theorem 1).
+``u_c = sum_ij W^c_ij CG(f_i x f_j -> 0)``, pass them through a network ``z = s(u)``, and add the gradient ``v = d(sum_p
+z_p)/df`` to f. v is equivariant because z is invariant (TraceGrad, arXiv 2405.05722, theorem 2). The invariants z of all
+blocks are trained to predict ``tr(Q Q^dagger)`` of every basic block Q (theorem 1).
 
 Here ``W^c`` pairs copies of one kind of irrep and has rank one, ``W^c_ij = a_ci b_cj``, so that
 
@@ -93,7 +93,7 @@ class TraceGrad(nn.Module):
         updates = []
         for (_, l, _), product, factor in zip(self.layout.entries, products, self.factors, strict=True):
             kappa = 1 / math.sqrt(2 * l + 1)
-            a, b = product.split(self.width, dim=2)
+            a, b = product[..., : self.width], product[..., self.width :]
             updates.append((torch.cat([b, a], dim=2) * (kappa * torch.cat([g, g], dim=1))[:, None]) @ factor.T)
         return self._add(features, updates), z
 
@@ -102,7 +102,7 @@ class TraceGrad(nn.Module):
         products = [x @ factor for x, factor in zip(kinds, self.factors, strict=True)]
         u = kinds[0].new_zeros(len(kinds[0]), self.width)
         for (_, l, _), product in zip(self.layout.entries, products, strict=True):
-            a, b = product.split(self.width, dim=2)
+            a, b = product[..., : self.width], product[..., self.width :]
             u = u + (a * b).sum(1) / math.sqrt(2 * l + 1)
         return u, products
 

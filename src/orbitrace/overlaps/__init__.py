@@ -12,8 +12,8 @@ at k = 0 (the supercell's Gamma point stands for many k of its primitive cells).
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import eigh_tridiagonal
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from orbitrace import plugins
 from orbitrace.errors import InputError
@@ -24,6 +24,7 @@ from orbitrace.physics.structure import Structure
 
 _SYMMETRY = 1e-8  # largest |S - S^T| that is rounding
 _DENSE = 2000  # orbitals; more are left to Lanczos
+_STEPS = 200  # of Lanczos
 
 
 def overlap(way: str, structure: Structure, basis: Basis, *, where: str = "structure", **inputs: object) -> Blocks:
@@ -71,27 +72,44 @@ def check(blocks: Blocks, structure: Structure, basis: Basis, where: str) -> Non
 
 
 def lowest_eigenvalue(blocks: Blocks, structure: Structure, basis: Basis) -> float:
-    """Lowest eigenvalue of S at Gamma: exact for small matrices, an upper bound within a percent (Lanczos) for large ones."""
+    """Lowest eigenvalue of S at Gamma; for large matrices an upper bound, close to it beside the width of the spectrum."""
     matrix = _at_gamma(blocks, structure, basis)
     if matrix.shape[0] <= _DENSE:
         return float(np.linalg.eigvalsh(matrix.toarray())[0])
-    start = np.random.default_rng(0).normal(size=matrix.shape[0])
-    try:
-        lowest = eigsh(matrix, k=1, which="SA", tol=1e-2, v0=start, return_eigenvectors=False)
-    except ArpackNoConvergence as stopped:
-        lowest = stopped.eigenvalues if len(stopped.eigenvalues) else np.ones(1)
-    return float(lowest[0])
+    return _lowest_ritz_value(matrix)
+
+
+def _lowest_ritz_value(matrix: csr_array) -> float:
+    """Lowest eigenvalue within a Krylov space of `_STEPS` vectors (Lanczos).
+
+    The end of the spectrum of S is dense, so that convergence to digits would take minutes; errors of an overlap are local,
+    and a negative eigenvalue that they make stands apart and is found early. Vectors are not made orthogonal again: copies
+    of a Ritz value that come of it do not move the lowest one.
+    """
+    vector = np.random.default_rng(0).normal(size=matrix.shape[0])
+    vector /= np.linalg.norm(vector)
+    before = np.zeros_like(vector)
+    diagonal, beside = np.zeros(_STEPS), np.zeros(_STEPS)
+    for step in range(_STEPS):
+        image = matrix @ vector
+        diagonal[step] = vector @ image
+        image -= diagonal[step] * vector + (beside[step - 1] if step else 0.0) * before
+        beside[step] = np.linalg.norm(image)
+        before, vector = vector, image / beside[step]
+    return float(eigh_tridiagonal(diagonal, beside[:-1], eigvals_only=True, select="i", select_range=(0, 0))[0])
 
 
 def _at_gamma(blocks: Blocks, structure: Structure, basis: Basis) -> csr_array:
     """The sum of the blocks over R: [n_orbitals, n_orbitals]."""
     sizes = basis.n_orbitals(structure.numbers)
     begins = np.cumsum(sizes) - sizes
-    rows, columns = np.empty((2, len(blocks.values)), dtype=np.int32)
-    for members, values in blocks.groups():
-        i, j = blocks.pairs[members, 3], blocks.pairs[members, 4]
-        _, n_rows, n_columns = values.shape
-        shape = values.shape
-        blocks.with_group(rows, members, np.broadcast_to((begins[i][:, None] + np.arange(n_rows))[:, :, None], shape))
-        blocks.with_group(columns, members, np.broadcast_to((begins[j][:, None] + np.arange(n_columns))[:, None, :], shape))
-    return csr_array((blocks.values, (rows, columns)), shape=(int(sizes.sum()),) * 2)
+    rows, columns, values = [], [], []
+    for members, group in blocks.groups():
+        _, n_rows, n_columns = group.shape
+        row = begins[blocks.pairs[members, 3]][:, None] + np.arange(n_rows)
+        column = begins[blocks.pairs[members, 4]][:, None] + np.arange(n_columns)
+        rows.append(np.broadcast_to(row[:, :, None], group.shape).astype(np.int32).reshape(-1))
+        columns.append(np.broadcast_to(column[:, None, :], group.shape).astype(np.int32).reshape(-1))
+        values.append(group.reshape(-1))
+    places = np.concatenate(rows), np.concatenate(columns)
+    return csr_array((np.concatenate(values), places), shape=(int(sizes.sum()),) * 2)

@@ -82,7 +82,7 @@ def write_table(file: Path, table: TwoCentreTable) -> None:
     try:
         with temporary.open("wb") as stream:
             np.savez_compressed(stream, **table.to_arrays())  # type: ignore[arg-type]
-        os.replace(temporary, file)
+        temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
 

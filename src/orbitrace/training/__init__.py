@@ -1,8 +1,8 @@
 """The door of training: shards in, a checkpoint out. One trainer for all models.
 
-`train` fits the labeller (reference and scales) on the training calculations, trains the network with Lightning, keeps the best
-network by validation, and can be killed at any time: run again with the same data and settings, it goes on from its last validation
-and ends where an uninterrupted run would have ended.
+`train` fits the labeller (reference and scales) on the training calculations, trains the network with Lightning, keeps the
+best network by validation, and can be killed at any time: run again with the same data and settings, it goes on from its last
+validation and ends where an uninterrupted run would have ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from orbitrace import models
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
+from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import group_values
 from orbitrace.graphs.labels import Labeller, fit_labeller
 from orbitrace.training import checkpoint as checkpoints
@@ -31,6 +32,8 @@ from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
 from orbitrace.training.module import HamiltonianLearner
 
 Split = dict[str, list[Item]]
+Loader = DataLoader[Sample]
+SaveBest = Callable[[HamiltonianLearner, dict[str, float]], None]
 
 
 def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: LearnSection) -> None:
@@ -43,7 +46,8 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     checkpoint
         The best network by validation; written when training ends.
     workdir
-        Where training keeps ``last.ckpt`` (to resume), ``best.pt`` (usable at any time) and ``log.csv``. It survives a killed job.
+        Where training keeps ``last.ckpt`` (to resume), ``best.pt`` (usable at any time) and ``log.csv``. It survives a killed
+        job.
     section
         Model, its settings, and section `train` of the config.
 
@@ -79,7 +83,9 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     partial.replace(checkpoint)
 
 
-def _fit(learner: HamiltonianLearner, loaders: list[DataLoader], workdir: Path, settings: TrainSection, save_best) -> None:  # type: ignore[no-untyped-def, type-arg]
+def _fit(
+    learner: HamiltonianLearner, loaders: list[Loader], workdir: Path, settings: TrainSection, save_best: SaveBest
+) -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -126,7 +132,7 @@ def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[Hamil
     models.settings_of(section.model, section.network)  # a typing error is found before the fit
     labeller = fit_labeller(lambda: corpus.calculations(split["train"]), l_max=0, where=where)
     network = models.build(section.model, section.network, labeller.basis)
-    labeller = Labeller(labeller.basis, labeller.reference, labeller.scales, int(network.l_max))
+    labeller = Labeller(labeller.basis, labeller.reference, labeller.scales, network.l_max)
     for item in split["validation"]:
         _check_elements(labeller, corpus, item)
     return HamiltonianLearner(network, labeller.basis, section.train, _unit(corpus, split["train"], labeller)), labeller
@@ -153,13 +159,13 @@ def _unit(corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> float:
     return max(total / count, 1e-6)
 
 
-def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: TrainSection) -> DataLoader:  # type: ignore[type-arg]
+def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: TrainSection) -> Loader:
     sampler = PairBatches([item.pairs for item in items], s.batch_pairs, s.validate_every, s.seed)
     samples = Samples(corpus, items, labeller)
     return DataLoader(samples, batch_sampler=sampler, collate_fn=Collate(getattr(torch, s.precision)))
 
 
-def _validation_loader(corpus: Corpus, split: Split, labeller: Labeller, s: TrainSection) -> DataLoader:  # type: ignore[type-arg]
+def _validation_loader(corpus: Corpus, split: Split, labeller: Labeller, s: TrainSection) -> Loader:
     samples = Samples(corpus, split["validation"] or split["train"], labeller)
     return DataLoader(samples, batch_size=1, collate_fn=Collate(getattr(torch, s.precision)))
 

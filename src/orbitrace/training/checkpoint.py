@@ -1,7 +1,8 @@
 """Checkpoints: a trained network with all that a prediction needs, as plain data. No code is ever imported from one.
 
-A checkpoint is written by `torch.save` and read with ``weights_only=True``: tensors, numbers and strings. It holds the weights, the
-model's name and settings, the basis, the labeller's arrays (reference and scales), the split of the data, metrics, and versions.
+A checkpoint is written by `torch.save` and read with ``weights_only=True``: tensors, numbers and strings. It holds the
+weights, the model's name and settings, the basis, the labeller's arrays (reference and scales), the split of the data,
+metrics, and versions.
 """
 
 from __future__ import annotations

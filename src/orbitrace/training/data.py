@@ -77,8 +77,8 @@ class Corpus:
     def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
         """Calculations for "train", "validation" and "test", by a stable hash of their ids.
 
-        A small data set may leave a part empty by chance; then the calculation whose hash lies nearest to that part moves there, as
-        long as training keeps one.
+        A small data set may leave a part empty by chance; then the calculation whose hash lies nearest to that part moves
+        there, as long as training keeps one.
         """
         parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
         for item in self.items:
@@ -126,8 +126,8 @@ class Samples(Dataset[Sample]):
 class PairBatches(Sampler[list[int]]):
     """Batches of a given number of pairs, in an order that depends on the seed and the number of the batch alone.
 
-    Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes over the
-    data, so that a resumed training sees exactly what an uninterrupted one would.
+    Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes
+    over the data, so that a resumed training sees exactly what an uninterrupted one would.
     """
 
     def __init__(self, pairs: Sequence[int], batch_pairs: int, length: int, seed: int) -> None:

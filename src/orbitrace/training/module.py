@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -111,7 +112,7 @@ class HamiltonianLearner(lightning.LightningModule):
                 p.copy_(self.average[name])
                 self.average[name] = kept
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the learning rate rises, then falls as half a cosine over the steps (or minutes) given."""
         s = self.settings
         optimizer = torch.optim.AdamW(

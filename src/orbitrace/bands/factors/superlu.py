@@ -25,7 +25,7 @@ def factor(matrix: sparse.csr_matrix, pivoting: bool = False) -> Factor:
     """Factorise a Hermitian matrix; see the contract of the room."""
     try:
         if pivoting:
-            return SuperLU(splu(matrix.tocsc()), np.arange(matrix.shape[0]), False)
+            return SuperLU(splu(matrix.tocsc()), np.arange(matrix.shape[0]), None)
         order = nested_dissection(matrix.indptr, matrix.indices)
         lu = splu(
             matrix[order][:, order].tocsc(),
@@ -37,18 +37,18 @@ def factor(matrix: sparse.csr_matrix, pivoting: bool = False) -> Factor:
         )
     except RuntimeError as reason:  # "Factor is exactly singular"
         raise Singular(str(reason)) from reason
-    pivots = np.abs(lu.U.diagonal())
-    if pivots.min() < SMALLEST_PIVOT * np.abs(matrix.data).max():
-        raise Singular(f"the smallest pivot is {pivots.min():.1e}")
-    return SuperLU(lu, order, True)
+    pivots = lu.U.diagonal().real
+    smallest = float(np.abs(pivots).min())
+    if smallest < SMALLEST_PIVOT * np.abs(matrix.data).max():
+        raise Singular(f"the smallest pivot is {smallest:.1e}")
+    return SuperLU(lu, order, int((pivots < 0).sum()) if (lu.perm_r == lu.perm_c).all() else None)
 
 
 class SuperLU:
     """A SuperLU factorisation of A[order][:, order]."""
 
-    def __init__(self, lu: ScipySuperLU, order: Ints, symmetric: bool) -> None:
-        self.lu, self.order = lu, order
-        self.symmetric = symmetric and bool((lu.perm_r == lu.perm_c).all())
+    def __init__(self, lu: ScipySuperLU, order: Ints, negatives: int | None) -> None:
+        self.lu, self.order, self._negatives = lu, order, negatives
 
     def solve(self, block: Values) -> Values:
         """A^-1 block."""
@@ -57,7 +57,5 @@ class SuperLU:
         return result
 
     def negatives(self) -> int | None:
-        """Inertia, if all pivots stayed on the diagonal."""
-        if not self.symmetric:
-            return None
-        return int((self.lu.U.diagonal().real < 0).sum())
+        """Number of negative eigenvalues, if all pivots stayed on the diagonal."""
+        return self._negatives

@@ -1,0 +1,152 @@
+"""``hamiltonian.h5`` and ``overlap.h5`` of a DeepH 2026 folder: flat arrays of blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from orbitrace.errors import InputError
+from orbitrace.interchange._header import REMEDY, Header
+from orbitrace.physics.blocks import Blocks, Pairs
+from orbitrace.physics.calculation import Spin
+from orbitrace.physics.orbitals import Basis, Shells
+from orbitrace.physics.structure import Ints, Structure
+
+OVERLAP, HAMILTONIAN = "overlap.h5", "hamiltonian.h5"
+
+
+def write_blocks(file: Path, blocks: Blocks, spinful: bool = False) -> None:
+    """Write blocks as four flat datasets; spinful ones are complex, as other tools expect."""
+    with h5py.File(file, "w") as store:
+        store["atom_pairs"] = blocks.pairs.astype(np.int64)
+        store["chunk_shapes"] = blocks.shapes
+        store["chunk_boundaries"] = blocks.offsets
+        store["entries"] = blocks.values.astype(np.complex128, copy=False) if spinful else blocks.values
+
+
+def read_overlap(header: Header) -> Blocks:
+    """The overlap, real and never spin-doubled; other tools may keep the same block twice, for up and down.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or its shapes are not those of the basis.
+    """
+    file = header.folder / OVERLAP
+    blocks = _read(file)
+    _check_atoms(file, blocks, header)
+    if header.spin is not Spin.NONE and blocks.n_pairs and np.array_equal(blocks.shapes, 2 * _shapes(blocks.pairs, header)):
+        ups = [blocks.block(pair)[:rows, :columns] for pair, (rows, columns) in enumerate(blocks.shapes // 2)]
+        blocks = Blocks(blocks.pairs, blocks.shapes // 2, np.concatenate([up.reshape(-1) for up in ups]))
+    _check_shapes(file, blocks, header, 1)
+    return _real(file, blocks)
+
+
+def read_hamiltonian(header: Header) -> Blocks:
+    """The Hamiltonian, eV: complex if the spin is non-collinear, else real.
+
+    Raises
+    ------
+    InputError
+        As `read_overlap`.
+    """
+    file = header.folder / HAMILTONIAN
+    blocks = _read(file)
+    _check_atoms(file, blocks, header)
+    _check_shapes(file, blocks, header, header.spin.components)
+    if header.spin is Spin.NONCOLLINEAR:
+        return blocks.with_values(blocks.values.astype(np.complex128))
+    return _real(file, blocks)
+
+
+def over_same_pairs(header: Header, hamiltonian: Blocks, overlap: Blocks) -> tuple[Blocks, Blocks]:
+    """Both matrices over the pairs of either; what is added is zero."""
+    if np.array_equal(hamiltonian.pairs, overlap.pairs):
+        return hamiltonian, overlap
+    pairs, places = np.unique(np.concatenate([hamiltonian.pairs, overlap.pairs]), axis=0, return_inverse=True)
+    shapes, n = _shapes(pairs, header), hamiltonian.n_pairs
+    return (
+        _spread(hamiltonian, pairs, shapes * header.spin.components, places.reshape(-1)[:n]),
+        _spread(overlap, pairs, shapes, places.reshape(-1)[n:]),
+    )
+
+
+def smallest_radii(structure: Structure, blocks: Blocks, header: Header) -> Basis:
+    """A basis for a folder that does not say how far orbitals reach: the smallest radii that explain its pairs.
+
+    Each element's radius is half of its longest pair with itself; where that does not explain the longest pair of two
+    elements, both radii grow by the same length.
+    """
+    lengths = blocks.lengths(structure)
+    first, second = structure.numbers[blocks.pairs[:, 3]], structure.numbers[blocks.pairs[:, 4]]
+
+    def longest(a: int, b: int) -> float:
+        return float(lengths[(first == a) & (second == b)].max(initial=0.0))
+
+    radii = {z: longest(z, z) / 2 for z in structure.elements}
+    for a in structure.elements:
+        for b in structure.elements:
+            lacking = longest(a, b) - radii[a] - radii[b]
+            if lacking > 0:
+                radii[a] += lacking / 2
+                radii[b] += lacking / 2
+    return Basis({z: Shells(header.shells[z], radii[z]) for z in structure.elements})
+
+
+def _read(file: Path) -> Blocks:
+    """The four datasets as blocks, whatever they mean."""
+    if not file.is_file():
+        raise InputError(file.parent, f"no {file.name} in it", "a DeepH 2026 folder", REMEDY)
+    try:
+        with h5py.File(file, "r") as store:
+            pairs, shapes, bounds, values = (
+                store[name][:] for name in ("atom_pairs", "chunk_shapes", "chunk_boundaries", "entries")
+            )
+        if pairs.shape[1:] != (5,) or shapes.shape != (len(pairs), 2) or (shapes < 0).any() or values.ndim != 1:
+            raise ValueError("datasets of wrong shapes")
+        if not np.array_equal(bounds, np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])) or bounds[-1] != len(values):
+            raise ValueError("shapes and boundaries that contradict each other")
+        if not np.isfinite(values).all():
+            raise ValueError("values that are not finite numbers")
+        return Blocks.sorted(pairs, shapes, values.astype(np.complex128 if np.iscomplexobj(values) else np.float64))
+    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise InputError(file, f"damaged, or not blocks of the DeepH 2026 format ({error})", remedy=REMEDY) from error
+
+
+def _check_atoms(file: Path, blocks: Blocks, header: Header) -> None:
+    n = header.structure.n_atoms
+    if ((blocks.pairs[:, 3:] < 0) | (blocks.pairs[:, 3:] >= n)).any():
+        raise InputError(file, "a pair names an atom that does not exist", f"atoms 0 to {n - 1}, as in POSCAR", REMEDY)
+    if (blocks.pairs[1:] == blocks.pairs[:-1]).all(axis=1).any():
+        raise InputError(file, "a pair occurs twice", "each pair once", REMEDY)
+
+
+def _check_shapes(file: Path, blocks: Blocks, header: Header, spin: int) -> None:
+    expected = spin * _shapes(blocks.pairs, header)
+    wrong = np.flatnonzero((blocks.shapes != expected).any(axis=1))
+    if len(wrong):
+        found = f"{len(wrong)} blocks have other shapes than the basis says, among them {blocks.shapes[wrong[0]].tolist()}"
+        raise InputError(file, found, f"{expected[wrong[0]].tolist()} there", REMEDY)
+
+
+def _shapes(pairs: Pairs, header: Header) -> Ints:
+    shapes: Ints = header.counts[pairs[:, 3:]]
+    return shapes
+
+
+def _real(file: Path, blocks: Blocks) -> Blocks:
+    if np.any(blocks.values.imag):
+        raise InputError(file, "complex values", "real ones, because there is no non-collinear spin", REMEDY)
+    return blocks.with_values(np.ascontiguousarray(blocks.values.real))
+
+
+def _spread(blocks: Blocks, pairs: Pairs, shapes: Ints, places: Ints) -> Blocks:
+    """The same blocks among more pairs, zero elsewhere; block k goes to the pair ``places[k]``."""
+    ends = np.cumsum(shapes.prod(axis=1))
+    values = np.zeros(ends[-1], dtype=blocks.values.dtype)
+    for pair, end in enumerate(ends[places]):
+        block = blocks.block(pair).reshape(-1)
+        values[end - len(block) : end] = block
+    return Blocks.sorted(pairs, shapes, values)
