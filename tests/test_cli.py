@@ -119,7 +119,7 @@ def test_scan_says_what_it_found(monkeypatch, capsys, tmp_path, example):
     manifest = tmp_path / "manifest.json"
     code, out, _ = run(monkeypatch, capsys, "scan", str(example / "data"), "--out", str(manifest), "--shard-size", "10")
     assert code == 0
-    assert "16 calculations in 2 shards" in out
+    assert "16 calculations, 2 shards" in out
     assert manifest.is_file()
 
 

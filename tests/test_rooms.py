@@ -43,8 +43,8 @@ MAY_IMPORT = {
     "training": GROUND | {"physics", "graphs", "models", "schema", "config", "manifest"},
     "prediction": GROUND | {"physics", "graphs", "models", "training"},
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
-    "status": GROUND | PLANS,
-    "report": GROUND | PLANS | SPECTRA | {"physics", "status"},
+    "status": GROUND | PLANS | {"report"},
+    "report": GROUND | PLANS | SPECTRA | {"physics"},
     "stages": GROUND | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING,
     "cli": GROUND | PLANS | {"stages"},
 }

@@ -111,7 +111,7 @@ def scan(
 
     chosen = _settings(ScanSection, "scan", config, settings, shard_size=shard_size, fingerprint=fingerprint)
     found = stages.scan(folder, out, chosen, code or "auto")
-    print(f"{len(found.calculations)} calculations in {len(found.shards)} shards: {out}")
+    print(f"{len(found.calculations)} calculations, {len(found.shards)} shards: {out}")
 
 
 @app.command()
@@ -214,7 +214,7 @@ def twist(
     from orbitrace import stages
     from orbitrace.config import TwistSection
 
-    given = {"m": m, "n": n, "layer": layer, "distance": distance, "vacuum": vacuum}
+    given: dict[str, Any] = {"m": m, "n": n, "layer": layer, "distance": distance, "vacuum": vacuum}
     structure = stages.twist(out, _settings(TwistSection, "twist", config, settings, name, **given))
     print(f"{structure.n_atoms} atoms: {out}")
 
@@ -272,6 +272,7 @@ def bands(
     path: Annotated[str | None, typer.Option(help="Path such as GMKG; auto takes it from reference or lattice.")] = None,
     density: Annotated[float | None, typer.Option(help="k points per 1/Å of the path.")] = None,
     window: Annotated[tuple[float, float] | None, typer.Option(help="Energies shown, eV from the Fermi level.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the k points.")] = 1,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
@@ -279,9 +280,9 @@ def bands(
     from orbitrace import stages
     from orbitrace.config import BandsSection
 
-    given = {"solver": solver, "n_bands": n_bands, "path": path, "density": density, "window": window}
+    given: dict[str, Any] = {"solver": solver, "n_bands": n_bands, "path": path, "density": density, "window": window}
     chosen = _settings(BandsSection, "bands", config, settings, **given)
-    stages.bands(folder, out, chosen, Path(reference) if reference else None)
+    stages.bands(folder, out, chosen, Path(reference) if reference else None, workers)
 
 
 @app.command()

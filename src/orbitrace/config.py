@@ -24,6 +24,7 @@ from orbitrace.schema import Section, did_you_mean, plugin, refused, section_fro
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Window = tuple[float, float]
+NamedPoint = tuple[str, tuple[float, float, float]]
 
 
 def _ascending(window: Window) -> Window:
@@ -130,7 +131,9 @@ class TwistSection(Section):
     m: int = Field(gt=0, description="first index of the twist")
     n: int = Field(gt=0, description="second index of the twist")
     distance: float = Field(3.35, gt=0, description="distance of the layers, Å")
-    vacuum: float = Field(16.65, gt=0, description="empty space above the layers, Å")
+    vacuum: float = Field(20.0, ge=0, description="empty space above the layers, Å")
+    top: str | None = Field(None, description="file with the layer above, if it is another one of the same lattice constant")
+    shift: tuple[float, float] = Field((0.0, 0.0), description="shift of the layer above, in its primitive vectors")
 
 
 class TargetSection(Section):
@@ -169,8 +172,16 @@ class BandsSection(Section):
     solver: Annotated[str, plugin("bands.eigensolvers", "auto")] = Field(
         "auto", description="eigensolver; auto chooses by size"
     )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the eigensolver, checked by its own file")
+    fermi: Literal["auto", "file", "count"] = Field(
+        "auto", description="Fermi level of the DFT code, or from counting electrons; auto: the first if there is one"
+    )
     n_bands: int | None = Field(None, gt=0, description="bands around the Fermi level; all of a small cell by default")
-    path: str = Field("auto", description="path like GMKG; auto takes it from the reference, else from the lattice")
+    path: str | tuple[NamedPoint | None, ...] = Field(
+        "auto",
+        description="path like GMKG, or a list of [name, [k1, k2, k3]] with null for a break; "
+        "auto takes it from the reference, else from the lattice",
+    )
     density: float = Field(20.0, gt=0, description="k points per 1/Å of the path")
     window: EnergyWindow = Field((-3.0, 3.0), description="energies shown, eV from the Fermi level")
     formats: tuple[Literal["png", "pdf", "svg"], ...] = Field(("png",), min_length=1, description="formats of the figure")

@@ -132,15 +132,16 @@ def evaluate_target(
 ) -> dict[str, Any]:
     """Two DeepH folders of one structure -> table (JSON) of the errors of blocks and, if `bands` are given, of bands."""
     from orbitrace import evaluation, interchange
-    from orbitrace.bands.compare import band_rmse
+    from orbitrace.bands.compare import compare_bands
     from orbitrace.bands.files import read_spectrum
 
     truth = interchange.read_folder(reference)
-    table: dict[str, Any] = {"hamiltonian": evaluation.evaluate(interchange.read_folder(predicted), truth)}
+    table: dict[str, Any] = {"hamiltonian": evaluation.evaluate(interchange.read_folder(predicted), truth, str(predicted))}
     if bands is not None:
         spectrum = read_spectrum(bands)
-        own = _reference_bands(reference, spectrum)
-        table["bands"] = {"rmse": band_rmse(spectrum, own, settings.window), "window": settings.window}
+        errors = compare_bands(spectrum, _reference_bands(reference, spectrum), settings.window)
+        rmse = (errors.aligned or errors.raw).rmse
+        table["bands"] = {"rmse": rmse, "window": settings.window, "details": errors.to_json()}
     return _write_json(out, table)
 
 
@@ -150,7 +151,9 @@ def twist(out: Path, settings: TwistSection) -> Structure:
     from orbitrace.physics.twist import graphene, twisted_bilayer
 
     layer = graphene() if settings.layer == "graphene" else interchange.read_structure(Path(settings.layer))
-    structure = twisted_bilayer(layer, settings.m, settings.n, settings.distance, vacuum=settings.vacuum)
+    top = None if settings.top is None else interchange.read_structure(Path(settings.top))
+    m, n, distance = settings.m, settings.n, settings.distance
+    structure = twisted_bilayer(layer, m, n, distance, top=top, vacuum=settings.vacuum, shift=settings.shift)
     interchange.write_structure(out, structure)
     return structure
 
@@ -191,9 +194,32 @@ def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calc
     return calculation
 
 
-def bands(folder: Path, out: Path, settings: BandsSection = BandsSection(), reference: Path | None = None) -> Spectrum:
-    """DeepH folder -> bands `out` (HDF5) and their figures beside it, over those of `reference` if it is given."""
-    raise NotImplementedError
+def bands(
+    folder: Path, out: Path, settings: BandsSection = BandsSection(), reference: Path | None = None, workers: int = 1
+) -> Spectrum:
+    """DeepH folder -> bands (HDF5) and figures beside them, over the bands of the DeepH folder `reference` if it is given.
+
+    `out` names the HDF5 file, or a figure beside which that file lies; `workers` processes share the k points.
+    """
+    from orbitrace import interchange
+    from orbitrace.bands import files, kpath, plot
+    from orbitrace.bands.spectrum import Settings, band_structure
+
+    calculation = interchange.read_folder(folder)
+    own = None if reference is None else _own_bands(reference)
+    if settings.path == "auto" and own is not None:
+        path = kpath.KPath(own.kpoints, own.labels)
+    else:
+        wanted = None if settings.path == "auto" else settings.path
+        path = kpath.band_path(calculation.structure, wanted, settings.density, calculation.hamiltonian.pairs)
+    how = Settings(settings.solver, settings.n_bands, fermi=settings.fermi, options=settings.options, n_workers=workers)
+    spectrum = band_structure(calculation, path, settings=how)
+    compared = None if reference is None else _reference_bands(reference, spectrum)
+    files.write_spectrum(out.with_suffix(".h5"), spectrum)
+    formats = settings.formats if out.suffix == ".h5" else (out.suffix.removeprefix("."),)
+    for suffix in formats:
+        plot.plot_bands(spectrum, out.with_suffix(f".{suffix}"), reference=compared, window=settings.window)
+    return spectrum
 
 
 def report(out: Path, settings: Contents) -> None:
@@ -204,24 +230,31 @@ def report(out: Path, settings: Contents) -> None:
 
 
 def convert(source: Path, out: Path, to: str = "deeph") -> None:
-    """Raw calculation or DeepH folder -> another format."""
-    raise NotImplementedError
+    """DeepH folder, raw calculation or structure file -> DeepH folder (`deeph`) or structure file (`structure`)."""
+    from orbitrace import interchange, readers
+
+    if to == "deeph":
+        interchange.write_folder(out, readers.read(source))
+    elif to == "structure":
+        known = source.is_file() or (source / "POSCAR").is_file()
+        interchange.write_structure(out, interchange.read_structure(source) if known else readers.read(source).structure)
+    else:
+        raise InputError("--to", f"unknown format {to!r}", "deeph or structure")
 
 
 def status(config: Config) -> list[str]:
     """What of a configuration is done and what is missing, with the headline numbers: one line each."""
     from orbitrace.status import status_lines
 
-    return status_lines(config)
+    return status_lines(config.contents())
 
 
 def _scanned(folder: Path, settings: ScanSection, code: str, previous: Manifest | None) -> Manifest:
     """The manifest of a folder, for one DFT code or all."""
     from orbitrace import manifest as manifests
-    from orbitrace import readers
+    from orbitrace import plugins, readers
 
-    markers = readers.markers()
-    chosen = markers if code == "auto" else {code: markers[code]}
+    chosen = readers.markers() if code == "auto" else {code: plugins.load("readers", code).MARKERS}
     return manifests.scan(folder, chosen, previous, settings.shard_size, policy=settings.fingerprint)
 
 
@@ -239,6 +272,30 @@ def _basis_for(atoms: Structure, basis: Basis, structure: Path, source: Path) ->
             "Add calculations with these elements to the data set",
         )
     return basis.restricted(atoms.elements)
+
+
+def _own_bands(reference: Path) -> Spectrum | None:
+    """The bands that the DFT code itself computed, if there are any."""
+    from orbitrace.bands.files import read_spectrum
+
+    return read_spectrum(reference / OWN_BANDS) if (reference / OWN_BANDS).exists() else None
+
+
+def _reference_bands(reference: Path, spectrum: Spectrum) -> Spectrum:
+    """Bands of a reference at the k points of a spectrum: the DFT code's own, or else computed from its Hamiltonian."""
+    import numpy as np
+
+    from orbitrace import interchange
+    from orbitrace.bands.spectrum import band_structure
+
+    own = _own_bands(reference)
+    if (
+        own is not None
+        and own.kpoints.shape == spectrum.kpoints.shape
+        and np.allclose(own.kpoints, spectrum.kpoints, atol=1e-6)
+    ):
+        return own
+    return band_structure(interchange.read_folder(reference), spectrum.kpoints, spectrum.labels)
 
 
 def _electrons(atoms: Structure, basis: Basis) -> float | None:

@@ -20,7 +20,9 @@ def neighbours(structure: Structure, cutoff: float) -> np.ndarray:
     reach = 1 + np.ceil((cutoff + np.ptp(structure.positions, axis=0).max()) / np.linalg.norm(structure.lattice, axis=1))
     spans = [range(-int(r), int(r) + 1) if p else (0,) for r, p in zip(reach, structure.pbc, strict=True)]
     shifts = np.array(list(itertools.product(*spans)))
-    vectors = structure.positions[None, None] + (shifts @ structure.lattice)[:, None, None] - structure.positions[None, :, None]
+    vectors = (
+        structure.positions[None, None] + (shifts @ structure.lattice)[:, None, None] - structure.positions[None, :, None]
+    )
     shift, i, j = np.nonzero(np.linalg.norm(vectors, axis=-1) <= cutoff + 1e-9)
     return np.concatenate([shifts[shift], i[:, None], j[:, None]], axis=1).astype(np.int32)
 

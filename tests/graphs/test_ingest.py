@@ -112,7 +112,7 @@ def test_a_worker_that_is_killed_costs_only_its_own_calculation(out: Path) -> No
 
 def test_no_more_calculations_are_under_way_than_workers(out: Path) -> None:
     """What was handed to the pool, counted at each result, never exceeds one per worker and the one being written."""
-    from orbitrace.graphs import ingest as module
+    from orbitrace.graphs import reading as module
 
     class Counting(module.ProcessPoolExecutor):
         submitted = 0

@@ -107,6 +107,14 @@ def test_an_opened_shard_travels_to_other_processes(shard_path: Path) -> None:
     assert_equal(travelled.calculation(1), MIXED["b/1"])
 
 
+def test_odd_ids_survive(path: Path) -> None:
+    ids = ("tab\there", 'quote"', "ångström", os.fsdecode(b"latin1-\xe9"))
+    write_shard(path, [(i, MIXED["prediction"]) for i in ids])
+    shard = open_shard(path)
+    shard.verify()
+    assert shard.ids == ids
+
+
 def test_numbers_beyond_the_shard_are_refused(shard_path: Path) -> None:
     shard = open_shard(shard_path)
     for k in (-1, len(shard)):

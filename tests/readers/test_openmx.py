@@ -127,6 +127,43 @@ def test_pairs_are_all_within_reach(shared_data: Path, name: str) -> None:
     np.testing.assert_array_equal(found.hamiltonian.pairs, find_pairs(found.structure, found.basis))
 
 
+def real_harmonics(l: int, x: float, y: float, z: float) -> np.ndarray:
+    """Real harmonics of a unit vector for m = -l..l without Condon-Shortley phase, each l up to a factor."""
+    table = {
+        1: (y, z, x),
+        2: (x * y, y * z, (3 * z * z - 1) / 12**0.5, x * z, (x * x - y * y) / 2),
+        3: (
+            (3 * x * x * y - y**3) / 24**0.5,
+            x * y * z,
+            y * (5 * z * z - 1) / 40**0.5,
+            (5 * z**3 - 3 * z) / 60**0.5,
+            x * (5 * z * z - 1) / 40**0.5,
+            z * (x * x - y * y) / 2,
+            (x**3 - 3 * x * y * y) / 24**0.5,
+        ),
+    }
+    values = np.array(table[l])
+    return values / np.linalg.norm(values)
+
+
+@pytest.mark.parametrize(("name", "l_max"), [("h2of", 3), ("si2", 2), ("gaas_38", 2), ("mote2", 2)])
+def test_orbitals_stand_in_the_order_of_the_house(shared_data: Path, name: str, l_max: int) -> None:
+    """Bands cannot see the order of m. An s orbital overlaps with a shell in proportion to the harmonics of the direction."""
+    found = readers.read(shared_data / "formats/openmx" / name)
+    vectors = found.structure.pair_vectors(found.overlap.pairs)
+    seen = set()
+    for pair in np.flatnonzero(~found.overlap.onsite):
+        shells = found.basis[found.structure.numbers[found.overlap.pairs[pair, 4]]]
+        row = found.overlap.block(int(pair))[0]
+        for l, place in zip(shells.ls, shells.slices, strict=True):
+            overlap = row[place]
+            if l > 0 and np.linalg.norm(overlap) > 1e-4:
+                expected = real_harmonics(l, *(vectors[pair] / np.linalg.norm(vectors[pair])))
+                np.testing.assert_allclose(overlap, (overlap @ expected) * expected, atol=1e-6)
+                seen.add(l)
+    assert seen == set(range(1, l_max + 1))
+
+
 def test_matrices_are_hermitian_to_the_last_bit(shared_data: Path) -> None:
     found = readers.read(shared_data / "formats/openmx/gaas")
     for blocks in (found.hamiltonian, found.overlap):
@@ -134,7 +171,7 @@ def test_matrices_are_hermitian_to_the_last_bit(shared_data: Path) -> None:
 
 
 def test_spin_orbit_coupling_keeps_time_reversal(shared_data: Path) -> None:
-    """Without magnetism H = sigma_y H* sigma_y; taking du from the same pair instead of the reverse one breaks it by 0.5 eV."""
+    """Without magnetism H = sigma_y H* sigma_y; du from the same pair instead of the reverse would break that by 0.5 eV."""
     blocks = readers.read(shared_data / "formats/openmx/gaas").hamiltonian
     coupling = 0.0
     for pair in range(blocks.n_pairs):

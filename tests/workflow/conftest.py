@@ -44,6 +44,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.said = ""  # by the last plan
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake with the stand-ins first on the path."""
@@ -56,7 +57,7 @@ class Project:
     def plan(self, *arguments: str) -> dict[str, int]:
         """Jobs of each rule that a run would start."""
         done = self.snakemake("--dry-run", *arguments)
-        text = done.stdout + done.stderr
+        text = self.said = done.stdout + done.stderr
         assert done.returncode == 0, text
         if "Nothing to be done" in text:
             return {}

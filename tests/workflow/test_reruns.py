@@ -34,9 +34,8 @@ def test_one_new_calculation_causes_one_shard_and_what_follows(project):
 def test_a_changed_calculation_causes_its_own_shard_and_what_follows(project):
     project.calculate("data/graphene/deep/2", "changed")
     assert project.plan() == {"shard": 1, **AFTER_GRAPHENE, **REPORT}
-    text = project.snakemake("--dry-run").stdout
-    assert "Shard 0001 of graphene" in text
-    assert "Shard 0000 of graphene" not in text
+    assert "Shard 0001 of graphene" in project.said
+    assert "Shard 0000 of graphene" not in project.said
 
 
 def test_a_removed_calculation_causes_its_own_shard_and_what_follows(project):
@@ -85,3 +84,15 @@ def test_a_structure_dropped_in_is_predicted_by_every_model(project):
 def test_a_new_twist_is_one_entry_in_the_configuration(project):
     project.edit("targets:", "targets:\n  more: {twist: {m: 2, n: 3}, models: [both]}")
     assert project.plan() == {"twist": 1, "overlap": 1, "overlap_table": 1, "predict": 1, "bands": 1, **REPORT}
+
+
+def test_jobs_of_a_cluster_read_the_manifest_and_never_the_raw_folders(project):
+    manifest = project.folder / "results/datasets/graphene/manifest.json"
+    before = manifest.read_text()
+    project.calculate("data/graphene/elsewhere/9")
+    job = "shard:dataset=graphene,shard=0001"
+    options = ["--mode", "remote", "--force", "--nolock", "--cores", "1", "--allowed-rules", "shard"]
+    done = project.snakemake("--target-jobs", job, *options)
+    assert done.returncode == 0, done.stderr
+    assert "--shard 0001" in (project.folder / "calls.txt").read_text().splitlines()[-1]
+    assert manifest.read_text() == before

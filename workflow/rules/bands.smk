@@ -20,7 +20,7 @@ rule bands:
     message:
         "Bands of {wildcards.target} by {wildcards.model}"
     shell:
-        "orbitrace bands {input.hamiltonian} --reference={input.reference} --out {output.bands}"
+        "orbitrace bands {input.hamiltonian} --reference={input.reference} --out {output.bands} --workers {threads}"
         " --settings {params.settings:q} > {log} 2>&1"
 
 

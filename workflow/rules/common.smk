@@ -112,10 +112,12 @@ def digest_of_reference(wildcards):
     )
 
 
-def layer_file(wildcards):
-    """File of the layer that is twisted; none if it is a built-in one."""
-    layer = TARGETS[wildcards.target].twist.layer
-    return [] if layer == "graphene" else layer
+def layer_files(wildcards):
+    """Files of the layers that are twisted; none of those that are built in."""
+    twist = TARGETS[wildcards.target].twist
+    return [
+        layer for layer in (twist.layer, twist.top) if layer not in ("graphene", None)
+    ]
 
 
 def structure_of(wildcards):

@@ -1,6 +1,6 @@
 rule twist:
     input:
-        layer=layer_file,
+        layers=layer_files,
     output:
         STRUCTURE,
     log:

@@ -230,7 +230,9 @@ def _hermitian(blocks: Blocks, counts: Ints, what: str) -> tuple[Blocks, float]:
     expected = np.stack([counts[blocks.pairs[:, 3]], counts[blocks.pairs[:, 4]]], axis=1)
     wrong = np.flatnonzero((blocks.shapes != expected).any(axis=1))
     if len(wrong):
-        raise _refuse(what, blocks, wrong[0], f"has the shape {blocks.shapes[wrong[0]]}", f"{expected[wrong[0]]} from the basis")
+        raise _refuse(
+            what, blocks, wrong[0], f"has the shape {blocks.shapes[wrong[0]]}", f"{expected[wrong[0]]} from the basis"
+        )
     lonely = np.flatnonzero(blocks.reverse < 0)
     if len(lonely):
         raise _refuse(what, blocks, lonely[0], "has no partner (j, i, -R)", f"one ({len(lonely)} blocks lack it)")

@@ -41,4 +41,6 @@ def _lowest_ritz(S: sparse.csr_matrix) -> float:
         beside.append(beta)
         before, q = q, w / beta
     tail = beside[: len(diagonal) - 1]
-    return float(linalg.eigh_tridiagonal(np.array(diagonal), np.array(tail), eigvals_only=True, select="i", select_range=(0, 0))[0])
+    return float(
+        linalg.eigh_tridiagonal(np.array(diagonal), np.array(tail), eigvals_only=True, select="i", select_range=(0, 0))[0]
+    )

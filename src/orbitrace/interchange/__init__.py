@@ -136,7 +136,8 @@ def _write(folder: Path, structure: Structure, info: dict[str, Any], overlap: Bl
 
 def _json(info: dict[str, Any]) -> str:
     """JSON with one line for each key."""
-    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in info.items()) + "\n}\n"
+    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in info.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _structure_and_basis(header: Header, overlap: Blocks) -> tuple[Structure, Basis]:

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from orbitrace.graphs.batches import Batch, Group
 from orbitrace.graphs.irreps import block_irreps
 from orbitrace.models import BlockNetwork, Output
-from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out
-from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM, ScaleByM
+from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out, to_frames
+from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM
 from orbitrace.nets.radial import RadialNetwork
 from orbitrace.nets.so2 import SO2Linear
 from orbitrace.nets.tracegrad import TraceGrad
@@ -63,18 +63,17 @@ class Settings(BaseModel):
 class Convolution(nn.Module):
     """Gated product of both nodes' and the edge's features with the edge's harmonics, in the edge's frame."""
 
-    def __init__(self, layout: Layout, inputs: int, layout_out: Layout, radial_width: int) -> None:
+    def __init__(self, layouts_in: list[Layout], layout: Layout, layout_out: Layout, radial_width: int) -> None:
         super().__init__()
-        gates = layout.channels - layout.scalars
-        self.first = SO2Linear([layout] * inputs, layout, extra_scalars=gates)
-        self.radial = ScaleByM(radial_width, layout)
-        self.gate = Gate(layout)
+        self.first = SO2Linear(layouts_in, layout)
+        self.gates = SO2Linear(layouts_in, Layout.of([(layout.channels, 0, True)]))
+        self.gate = Gate(radial_width, layout)
         self.second = SO2Linear([layout], layout_out)
 
     def forward(self, inputs: list[Features], radial: Tensor) -> Features:
         """Features by m of the inputs, and the radial features of the edges -> features by m."""
-        slabs, gates = self.first(inputs)
-        features: Features = self.second([self.gate(self.radial(slabs, radial), gates)])[0]
+        slabs, gates = self.first(inputs), self.gates(inputs)[0][:, 0]
+        features: Features = self.second([self.gate(slabs, gates, radial)])
         return features
 
 
@@ -84,22 +83,25 @@ class Update(nn.Module):
     def __init__(self, layout: Layout, layout_node: Layout, settings: Settings, basic_blocks: int) -> None:
         super().__init__()
         self.layout, self.layout_node = layout, layout_node
-        self.message = Convolution(layout, 3, layout_node, settings.radial_width)
+        layouts_in = [_both_ends(layout), layout]
+        self.message = Convolution(layouts_in, layout, layout_node, settings.radial_width)
         self.self_connection = EntryLinear(layout, layout_node)
         self.mix = EntryLinear(layout_node, layout_node)
         self.node_norm = NormByL(layout_node)
-        self.edge = Convolution(layout, 3, layout, settings.radial_width)
+        self.edge = Convolution(layouts_in, layout, layout, settings.radial_width)
         self.edge_norm = NormByM(layout)
         self.shrink = 1 / math.sqrt(settings.neighbours)
         width = settings.invariants
         self.node_tracegrad = TraceGrad(layout_node, width, basic_blocks, by_m=False) if settings.tracegrad else None
         self.edge_tracegrad = TraceGrad(layout, width, basic_blocks, by_m=True) if settings.tracegrad else None
 
-    def update_nodes(self, nodes: Features, ends: list[Features], edges: Features, radial: Tensor, batch: Batch) -> Features:
+    def update_nodes(
+        self, nodes: Features, ends: Features, edges: Features, radial: Tensor, batch: Batch, frames: Features
+    ) -> Features:
         """Features of the nodes, by l, after gathering messages from their edges."""
-        slabs = self.message([*ends, edges], radial)
-        local = self.layout_node.to_l([x * batch.fade[:, None, None] for x in slabs])
-        messages = rotate_out(local, self.layout_node, batch.rotations)
+        slabs = self.message([ends, edges], radial)
+        local = self.layout_node.to_local([x * batch.fade[:, None, None] for x in slabs])
+        messages = rotate_out(local, self.layout_node, frames)
         gathered = [
             torch.zeros(batch.n_atoms, *x.shape[1:], dtype=x.dtype, device=x.device).index_add_(0, batch.source, x)
             * self.shrink
@@ -109,9 +111,9 @@ class Update(nn.Module):
         kept = {entry[1:]: x for entry, x in zip(self.layout.entries, nodes, strict=True)}
         return [kept[e[1:]] + x if e[1:] in kept else x for e, x in zip(self.layout_node.entries, update, strict=True)]
 
-    def update_edges(self, ends: list[Features], edges: Features, radial: Tensor) -> Features:
+    def update_edges(self, ends: Features, edges: Features, radial: Tensor) -> Features:
         """Features of the edges, by m, after hearing from their nodes."""
-        update = self.edge_norm(self.edge([*ends, edges], radial))
+        update = self.edge_norm(self.edge([ends, edges], radial))
         return [x + y for x, y in zip(edges, update, strict=True)]
 
 
@@ -164,22 +166,23 @@ class Network(BlockNetwork):
 
     def forward(self, batch: Batch) -> Output:
         """Normalised irreps of every block of the batch."""
+        frames = to_frames(batch.rotations)
         radial = self.radial(batch.ratio, batch.element[batch.source], batch.element[batch.target])
         edges = self._first_edges(radial)
         nodes = self._first_nodes(batch)
-        ends = self._ends(nodes, batch)
+        ends = self._ends(nodes, batch, frames)
         node_z, edge_z = [], []
         for k, update in enumerate(cast("list[Update]", list(self.updates))):
-            nodes = update.update_nodes(nodes, ends, edges, radial, batch)
+            nodes = update.update_nodes(nodes, ends, edges, radial, batch, frames)
             if update.node_tracegrad is not None:
                 nodes, z = update.node_tracegrad(nodes)
                 node_z.append(z)
-            ends = self._ends(self.to_edges(nodes) if k == len(self.updates) - 1 else nodes, batch)
+            ends = self._ends(self.to_edges(nodes) if k == len(self.updates) - 1 else nodes, batch, frames)
             edges = update.update_edges(ends, edges, radial)
             if update.edge_tracegrad is not None:
                 edges, z = update.edge_tracegrad(edges)
                 edge_z.append(z)
-        irreps = [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch) for g in batch.groups]
+        irreps = [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch, frames) for g in batch.groups]
         return Output(irreps, self._traces(batch, node_z, edge_z))
 
     def _first_edges(self, radial: Tensor) -> Features:
@@ -197,24 +200,23 @@ class Network(BlockNetwork):
             for n, l, natural in self.layout.entries
         ]
 
-    def _ends(self, nodes: Features, batch: Batch) -> list[Features]:
-        """Features of both nodes of every edge, by m, in the frame of the edge."""
-        return [
-            self.layout.to_m(rotate_in([x[at] for x in nodes], self.layout, batch.rotations))
-            for at in (batch.source, batch.target)
-        ]
+    def _ends(self, nodes: Features, batch: Batch, frames: Features) -> Features:
+        """Features of both nodes of every edge side by side, by m, in the frame of the edge."""
+        both = [torch.cat([x[batch.source], x[batch.target]], dim=2) for x in nodes]
+        layout = _both_ends(self.layout)
+        return layout.to_m(rotate_in(both, layout, frames))
 
     def _onsite(self, group: Group, nodes: Features) -> Tensor:
         z = self.elements[group.kind[0]]
         return _flat(self.onsite[str(z)]([x[group.members] for x in nodes]))
 
-    def _offsite(self, group: Group, edges: Features, batch: Batch) -> Tensor:
+    def _offsite(self, group: Group, edges: Features, batch: Batch, frames: Features) -> Tensor:
         e, f = (self.elements[k] for k in group.kind)
         readout = cast(SO2Linear, self.offsite[f"{e}-{f}"])
         whole = len(group.members) == len(batch.source)
-        local = readout([edges if whole else [x[group.members] for x in edges]])[0]
-        rotations = batch.rotations if whole else [d[group.members] for d in batch.rotations]
-        return _flat(rotate_out(readout.layout_out.to_l(local), readout.layout_out, rotations))
+        slabs = readout([edges if whole else [x[group.members] for x in edges]])
+        own = frames if whole else [d[group.members] for d in frames]
+        return _flat(rotate_out(readout.layout_out.to_local(slabs), readout.layout_out, own))
 
     def _traces(self, batch: Batch, node_z: list[Tensor], edge_z: list[Tensor]) -> list[Tensor]:
         if self.traces is None:
@@ -226,6 +228,11 @@ class Network(BlockNetwork):
 def _flat(features: Features) -> Tensor:
     """Irreps by l -> [n, all components], one irrep after the other."""
     return torch.cat([x.transpose(1, 2).reshape(len(x), -1) for x in features], dim=1)
+
+
+def _both_ends(layout: Layout) -> Layout:
+    """Twice the channels of every kind: both nodes of an edge."""
+    return Layout(tuple((2 * n, l, natural) for n, l, natural in layout.entries))
 
 
 def _has(layout: Layout, l: int, natural: bool) -> bool:

@@ -4,20 +4,21 @@ An entry is ``(multiplicity, l, natural)``. An irrep is *natural* if its parity 
 harmonics) and *unnatural* otherwise (1e, 2o, ...: what the product of two natural ones adds, e.g. the antisymmetric part of a
 p-p block).
 
-Two forms:
+Three forms:
 
-* **by l** (nodes, rotations): a list, one tensor [n, 2l+1, multiplicity] per entry, m = -l..l;
-* **by m** (edges): a list, one tensor [n, s, width(m)] per m = 0..l_max, with s = 1 for m = 0 and s = 2 (the components +m
-and -m) else.
+* **by l** (nodes): a list, one tensor [n, 2l+1, multiplicity] per entry, m = -l..l, in the global frame;
+* **local** (edges): the same in the frame of an edge, with the components in the order 0, -1, +1, -2, +2, ...;
+* **by m** (edges): a list, one tensor [n, s, width(m)] per m = 0..l_max, with s = 1 for m = 0 and s = 2 (-m and +m) else.
   Channels are ordered by l, so that those with l >= m are the last ``width(m)`` of all.
 
-The mirror through the bond turns (+m, -m) of a natural irrep into (+m, -m) times (1, -1), and of an unnatural one into times
-(-1, 1). Storing an unnatural pair as (x[-m], -x[+m]) makes both alike, and keeps the action of rotations about the bond: one
-real matrix per m then mixes both kinds, which is the most general O(3)-equivariant choice. For m = 0 the two kinds never mix.
+The mirror through the bond turns (-m, +m) of a natural irrep into (-m, +m) times (-1, 1), and of an unnatural one into times
+(1, -1). Keeping an unnatural pair as (-x[+m], x[-m]) makes both alike, and keeps the action of turns about the bond: one real
+matrix per m then mixes both kinds, which is the most general O(3)-equivariant choice. For m = 0 the two kinds never mix.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from torch import Tensor
 
 Features = list[Tensor]
 Entry = tuple[int, int, bool]
+_TERM = re.compile(r"(?:(\d+)x)?(\d+)([eo])")  # 16x1o
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Layout:
 
     @staticmethod
     def parse(text: str) -> Layout:
-        """A layout from e3nn's notation, e.g. ``"64x0e+32x1o+16x2e"``."""
+        """A layout from e3nn's notation, e.g. ``"64x0e+32x1o+16x2e"``. Raises ValueError if it is something else."""
         entries = []
         for term in text.replace(" ", "").split("+"):
-            multiplicity, _, irrep = term.rpartition("x")
-            l, parity = int(irrep[:-1]), {"e": 1, "o": -1}[irrep[-1]]
-            entries.append((int(multiplicity or 1), l, parity == (-1) ** l))
+            match = _TERM.fullmatch(term)
+            if match is None:
+                raise ValueError(f"{term!r} is no irrep such as 16x1o")
+            l, parity = int(match[2]), {"e": 1, "o": -1}[match[3]]
+            entries.append((int(match[1] or 1), l, parity == (-1) ** l))
         return Layout.of(entries)
 
     def __str__(self) -> str:
@@ -85,54 +89,67 @@ class Layout:
         """Number of channels with l >= m."""
         return sum(n for n, l, _ in self.entries if l >= m)
 
-    def kinds(self, m: int) -> tuple[int, ...]:
-        """Places, among the channels with l >= m, where each entry begins, and the end."""
-        ends = [0]
-        for n, l, _ in self.entries:
-            if l >= m:
-                ends.append(ends[-1] + n)
-        return tuple(ends)
-
     def natural_mask(self) -> Tensor:
         """[channels] True for natural channels."""
         return torch.cat([torch.full((n,), natural) for n, _, natural in self.entries])
 
-    def to_m(self, features: Features) -> Features:
-        """Features by l -> by m."""
-        slabs = [torch.cat([x[:, l : l + 1] for x, (_, l, _) in zip(features, self.entries, strict=True)], dim=2)]
-        for m in range(1, self.l_max + 1):
-            parts = []
-            for x, (_, l, natural) in zip(features, self.entries, strict=True):
-                if l < m:
-                    continue
-                plus, minus = x[:, l + m], x[:, l - m]
-                parts.append(torch.stack([plus, minus] if natural else [minus, -plus], dim=1))
-            slabs.append(torch.cat(parts, dim=2))
-        return slabs
+    def to_m(self, local: Features) -> Features:
+        """Local features -> by m."""
+        return [
+            torch.cat([x[:, rows(m)] for x, (_, l, _) in zip(local, self.entries, strict=True) if l >= m], dim=2)
+            for m in range(self.l_max + 1)
+        ]
 
-    def to_l(self, slabs: Features) -> Features:
-        """Features by m -> by l."""
-        result = []
-        for entry, (n, l, natural) in enumerate(self.entries):
-            rows: list[Tensor] = [slabs[0][:, 0, self.starts[entry] : self.starts[entry] + n]]
-            for m in range(1, l + 1):
-                start = self.starts[entry] - (self.channels - self.width(m))
-                pair = slabs[m][:, :, start : start + n]
-                first, second = pair[:, 0], pair[:, 1]
-                plus, minus = (first, second) if natural else (-second, first)
-                rows = [minus, *rows, plus]
-            result.append(torch.stack(rows, dim=1))
-        return result
+    def to_local(self, slabs: Features) -> Features:
+        """Features by m -> local."""
+        return [
+            torch.cat([slabs[m][:, :, self.place(entry, m)] for m in range(l + 1)], dim=1)
+            for entry, (_, l, _) in enumerate(self.entries)
+        ]
+
+    def place(self, entry: int, m: int) -> slice:
+        """Channels of an entry among those with l >= m."""
+        start = self.starts[entry] - (self.channels - self.width(m))
+        return slice(start, start + self.entries[entry][0])
 
 
-def rotate_in(features: Features, layout: Layout, rotations: Features) -> Features:
-    """Turn features by l from the global frame into each edge's own: x_local = D^T x."""
-    return [
-        x if l == 0 else torch.bmm(rotations[l].transpose(1, 2), x)
-        for x, (_, l, _) in zip(features, layout.entries, strict=True)
-    ]
+def rows(m: int) -> slice:
+    """Where the components of one m stand among the local ones."""
+    return slice(0, 1) if m == 0 else slice(2 * m - 1, 2 * m + 1)
 
 
-def rotate_out(features: Features, layout: Layout, rotations: Features) -> Features:
-    """Turn features by l from each edge's own frame into the global one: x = D x_local."""
-    return [x if l == 0 else torch.bmm(rotations[l], x) for x, (_, l, _) in zip(features, layout.entries, strict=True)]
+def to_frames(rotations: Features) -> Features:
+    """D^l of every edge [n, 2l+1, 2l+1], its columns brought from m = -l..l into the local order."""
+    return [d[:, :, [l, *(l + s * m for m in range(1, l + 1) for s in (-1, 1))]] for l, d in enumerate(rotations)]
+
+
+def rotate_in(features: Features, layout: Layout, frames: Features) -> Features:
+    """Features by l -> local: x_local = D^T x."""
+    result = []
+    for x, (_, l, natural) in zip(features, layout.entries, strict=True):
+        local = x if l == 0 else torch.bmm(frames[l].transpose(1, 2), x)
+        result.append(local if natural else _twist(local, l))
+    return result
+
+
+def rotate_out(local: Features, layout: Layout, frames: Features) -> Features:
+    """Local features -> by l: x = D x_local."""
+    result = []
+    for x, (_, l, natural) in zip(local, layout.entries, strict=True):
+        straight = x if natural else _untwist(x, l)
+        result.append(straight if l == 0 else torch.bmm(frames[l], straight))
+    return result
+
+
+def _twist(x: Tensor, l: int) -> Tensor:
+    """(x[-m], x[+m]) -> (-x[+m], x[-m]) for every m > 0."""
+    order = [0, *(k for m in range(1, l + 1) for k in (2 * m, 2 * m - 1))]
+    signs = x.new_tensor([1.0] + [-1.0, 1.0] * l)
+    return x[:, order] * signs[:, None]
+
+
+def _untwist(x: Tensor, l: int) -> Tensor:
+    """The inverse of `_twist`."""
+    order = [0, *(k for m in range(1, l + 1) for k in (2 * m, 2 * m - 1))]
+    signs = x.new_tensor([1.0] + [1.0, -1.0] * l)
+    return x[:, order] * signs[:, None]

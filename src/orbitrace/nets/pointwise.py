@@ -37,26 +37,9 @@ class EntryLinear(nn.Module):
 
 
 class Gate(nn.Module):
-    """Non-linearity by m: SiLU on invariants, every other channel times the sigmoid of an invariant of its own."""
+    """Non-linearity by m: every channel, for each |m|, times a function of the edge's length, times a gate of the channel.
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self.layout = layout
-        self.gates = layout.channels - layout.scalars
-
-    def forward(self, slabs: Features, gates: Tensor) -> Features:
-        """Features by m and their gates [n, channels - scalars] -> features by m."""
-        scalars = self.layout.scalars
-        factors = torch.sigmoid(gates)
-        zero = slabs[0]
-        first = torch.cat([nn.functional.silu(zero[:, :, :scalars]), zero[:, :, scalars:] * factors[:, None]], dim=2)
-        widths = [self.layout.width(m) for m in range(len(slabs))]
-        return [first] + [x * factors[:, None, factors.shape[1] - w :] for x, w in zip(slabs[1:], widths[1:], strict=True)]
-
-
-class ScaleByM(nn.Module):
-    """Multiply each channel, for each |m|, by its own invariant function of the edge (linear in `RadialNetwork`'s
-    features).
+    The function of the length is linear in `RadialNetwork`'s features; the gate is the sigmoid of an invariant of its own.
     """
 
     def __init__(self, width: int, layout: Layout) -> None:
@@ -64,10 +47,12 @@ class ScaleByM(nn.Module):
         self.widths = [layout.width(m) for m in range(layout.l_max + 1)]
         self.linear = nn.Linear(width, sum(self.widths))
 
-    def forward(self, slabs: Features, radial: Tensor) -> Features:
-        """Features by m and radial features [n, width] -> features by m."""
+    def forward(self, slabs: Features, gates: Tensor, radial: Tensor) -> Features:
+        """Features by m, gates [n, channels] before the sigmoid, radial features [n, width] -> features by m."""
+        opened = torch.sigmoid(gates)
         factors = torch.split(self.linear(radial), self.widths, dim=1)
-        return [x * f[:, None] for x, f in zip(slabs, factors, strict=True)]
+        n = opened.shape[1]
+        return [x * (f * opened[:, n - w :])[:, None] for x, f, w in zip(slabs, factors, self.widths, strict=True)]
 
 
 class NormByM(nn.Module):
@@ -115,7 +100,8 @@ class NormByL(nn.Module):
         super().__init__()
         self.layout, self.eps = layout, eps
         self.scalars = nn.LayerNorm(layout.scalars, eps=eps)
-        self.weights = nn.ParameterList(torch.ones(n) for n, _, _ in layout.entries)
+        # Invariants have weights of their own in `scalars`.
+        self.weights = nn.ParameterList(torch.ones(0 if l == 0 and nat else n) for n, l, nat in layout.entries)
 
     def forward(self, features: Features) -> Features:
         """Features by l -> features by l."""

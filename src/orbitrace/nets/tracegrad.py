@@ -107,27 +107,9 @@ class TraceGrad(nn.Module):
         return u, products
 
     def _by_kind(self, features: Features) -> Features:
-        """One tensor [n, 2l+1, multiplicity] per kind of irrep; by m the components come in the order 0, +1, -1, ...
-
-        Their order and the signs of unnatural ones do not matter to a sum over squares.
-        """
-        if not self.by_m:
-            return features
-        return [
-            torch.cat([features[m][:, :, self._place(entry, m)] for m in range(l + 1)], dim=1)
-            for entry, (_, l, _) in enumerate(self.layout.entries)
-        ]
-
-    def _place(self, entry: int, m: int) -> slice:
-        start = self.layout.starts[entry] - (self.layout.channels - self.layout.width(m))
-        return slice(start, start + self.layout.entries[entry][0])
+        """One tensor [n, 2l+1, multiplicity] per kind of irrep. The order of components does not matter to a sum over them."""
+        return self.layout.to_local(features) if self.by_m else features
 
     def _add(self, features: Features, updates: Features) -> Features:
-        if not self.by_m:
-            return [x + v for x, v in zip(features, updates, strict=True)]
-        result = []
-        for m, x in enumerate(features):
-            rows = slice(0, 1) if m == 0 else slice(2 * m - 1, 2 * m + 1)
-            parts = [v[:, rows] for v, (_, l, _) in zip(updates, self.layout.entries, strict=True) if l >= m]
-            result.append(x + torch.cat(parts, dim=2))
-        return result
+        changes = self.layout.to_m(updates) if self.by_m else updates
+        return [x + v for x, v in zip(features, changes, strict=True)]

@@ -10,7 +10,7 @@ a level, or a diagonal pivot that vanishes), sigma is moved by a few tenths of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, sparse
@@ -18,11 +18,12 @@ from scipy import linalg, sparse
 from orbitrace.bands import lanczos
 from orbitrace.bands.eigensolvers import Levels, Unsuited
 from orbitrace.bands.factors import Factor, Singular, factor
+from orbitrace.bands.inertia import NUDGES, count_at, shifted
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
 
-NUDGES = (0.0, 2.3e-4, -4.1e-4, 9.7e-4, -2.9e-3)  # eV
-PROBE = 1e-6  # largest relative residual of a trial solution
+PROBE = 1e-5  # largest relative residual of a trial solution
+REFINE = 1e-9  # above this one each solution is refined once, which squares its error
 DISTINCT = 1e-5  # eV: only between levels farther apart than this is counting safe
 
 
@@ -60,52 +61,60 @@ def solve(
     """Levels of H c = E S c nearest to sigma; see the contract of the room."""
     if n_bands is None or sigma is None:
         raise Unsuited("it finds some levels near an energy, not all or the lowest ones")
-    if n_bands + 4 * settings.block > H.shape[0] // 2:
+    if 4 * (n_bands + settings.block) > H.shape[0]:
         raise Unsuited(f"{n_bands} of {H.shape[0]} levels are too many")
-    shift, inverse = _inverse(H, S, sigma, settings.factor)
+    inverse = _inverse(H, S, sigma, settings.factor)
     for block in (settings.block, 2 * settings.block, 4 * settings.block):
-        levels = _nearest(H, S, n_bands, shift, inverse, block, settings)
-        if not settings.verify or _complete(H, S, levels, settings.factor):
-            return levels if not settings.verify else Levels(levels.energies, levels.states, None, levels.first_band, True)
+        levels = _nearest(H, S, n_bands, inverse, block, settings)
+        if not settings.verify:
+            return levels
+        if _complete(H, S, levels, settings.factor):
+            return replace(levels, verified=True)
     raise Unsuited("counting shows that levels are missing")
 
 
-def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str) -> tuple[float, Factor]:
-    """A shift near sigma, and a factor of H - shift S that solves accurately and, if at all possible, counts."""
-    rng = np.random.default_rng(0)
-    trial = rng.standard_normal((H.shape[0], 1)).astype(H.dtype)
+@dataclass(frozen=True, eq=False)
+class _Inverse:
+    """(H - shift S)^-1, and how many levels lie below the shift."""
+
+    shift: float
+    matrix: sparse.csr_matrix
+    factor: Factor
+    refined: bool
+
+    def __call__(self, block: Values) -> Values:
+        solution = self.factor.solve(block)
+        if self.refined:
+            solution += self.factor.solve(block - self.matrix @ solution)
+        return solution
+
+
+def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str) -> _Inverse:
+    """The inverse at a shift near sigma that solves accurately and, if at all possible, counts."""
+    trial = np.random.default_rng(0).standard_normal((H.shape[0], 1)).astype(H.dtype)
     for pivoting in (False, True):
         for nudge in NUDGES:
             matrix = shifted(H, S, sigma + nudge)
             try:
-                inverse = factor(name, matrix, pivoting)
+                made = factor(name, matrix, pivoting)
             except Singular:
                 continue
-            error = np.linalg.norm(matrix @ inverse.solve(trial) - trial) / np.linalg.norm(trial)
-            if error < PROBE and (pivoting or inverse.negatives() is not None):
-                return sigma + nudge, inverse
+            error = np.linalg.norm(matrix @ made.solve(trial) - trial) / np.linalg.norm(trial)
+            if error < PROBE and (pivoting or made.negatives() is not None):
+                return _Inverse(sigma + nudge, matrix, made, bool(error > REFINE))
     raise Unsuited(f"H - sigma S is singular to working precision for every shift near {sigma:.4f} eV")
 
 
-def shifted(H: sparse.csr_matrix, S: sparse.csr_matrix, shift: float) -> sparse.csr_matrix:
-    """H - shift S, on the common pattern if the two share it."""
-    if H.indices is S.indices or np.array_equal(H.indices, S.indices):
-        return sparse.csr_matrix((H.data - shift * S.data, H.indices, H.indptr), shape=H.shape)
-    return (H - shift * S).tocsr()
-
-
-def _nearest(
-    H: sparse.csr_matrix, S: sparse.csr_matrix, n: int, shift: float, inverse: Factor, block: int, settings: Settings
-) -> Levels:
+def _nearest(H: sparse.csr_matrix, S: sparse.csr_matrix, n: int, inverse: _Inverse, block: int, settings: Settings) -> Levels:
     """The n levels nearest to the shift."""
     limit = min(settings.max_vectors or 10 * n + 200, H.shape[0] - block)
-    theta, vectors, error = lanczos.largest(inverse.solve, S, n, block, settings.tolerance, limit, settings.seed)
-    if error > 1e3 * settings.tolerance:
+    theta, vectors, error = lanczos.largest(inverse, S, n, block, settings.tolerance, limit, settings.seed)
+    if error > 1e2 * settings.tolerance:
         raise Unsuited(f"after {limit} Lanczos vectors a residual of {error:.1e} is left")
     energies, vectors = _rayleigh_ritz(H, S, vectors)
-    below = inverse.negatives()
-    near = np.abs(energies - shift).min() < 1e-8  # on which side such a level lies is a matter of rounding
-    first = None if below is None or near else below - int((energies < shift).sum())
+    below = inverse.factor.negatives()
+    near = np.abs(energies - inverse.shift).min() < 1e-8  # on which side such a level lies is a matter of rounding
+    first = None if below is None or near else below - int((energies < inverse.shift).sum())
     return Levels(energies, vectors, first_band=first)
 
 
@@ -122,10 +131,7 @@ def _complete(H: sparse.csr_matrix, S: sparse.csr_matrix, levels: Levels, name: 
     gaps = np.flatnonzero(np.diff(e) > DISTINCT)  # shifts between level g and g + 1
     if len(gaps) < 2:
         return False
-    counts = []
-    for gap in (gaps[0], gaps[-1]):
-        count = factor(name, shifted(H, S, (e[gap] + e[gap + 1]) / 2)).negatives()
-        if count is None or (levels.first_band is not None and count != levels.first_band + gap + 1):
-            return False
-        counts.append(count - gap)
-    return bool(counts[0] == counts[1])
+    counts = [count_at(H, S, (e[gap] + e[gap + 1]) / 2, name) for gap in (gaps[0], gaps[-1])]
+    if None in counts or counts[1] - counts[0] != gaps[-1] - gaps[0]:  # type: ignore[operator]
+        return False
+    return levels.first_band is None or counts[0] == levels.first_band + gaps[0] + 1

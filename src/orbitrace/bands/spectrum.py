@@ -1,0 +1,264 @@
+"""Band structures: the levels of a calculation at given k points, with the Fermi level beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orbitrace.bands.bloch import Pencil
+from orbitrace.bands.eigensolvers import TOLERANCE, Levels
+from orbitrace.bands.fermi import TEMPERATURE, FermiLevel, electron_count, fermi_level, find_fermi_level
+from orbitrace.bands.kpath import KPath
+from orbitrace.bands.levels import USUAL_BANDS, Ask, Progress, choose_solver, cut, energies_of, levels_at, scatter
+from orbitrace.bands.mesh import Divisions
+from orbitrace.errors import InputError
+from orbitrace.physics.calculation import Calculation, Spin
+from orbitrace.physics.spectrum import Spectrum
+from orbitrace.physics.structure import Floats
+
+__all__ = ["BandStructure", "Settings", "band_structure", "fermi_level"]
+
+Record = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, eq=False)
+class BandStructure(Spectrum):
+    """A spectrum that OrbiTrace computed, with the record of how.
+
+    Parameters
+    ----------
+    record
+        Solver, sizes, electrons, source of the Fermi level, largest residual, number of k points verified by counting, seconds.
+    """
+
+    record: Record = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How bands are computed.
+
+    Parameters
+    ----------
+    solver
+        Name of an eigensolver, or ``auto``: ``dense`` up to 1000 orbitals, else ``shift_invert``.
+    n_bands
+        Number of bands, centred at the Fermi level; by default all of a dense solver, 40 of a sparse one.
+    window
+        Instead of `n_bands`: all bands that enter these energies, eV from the Fermi level.
+    fermi
+        ``file``: the Fermi level that the calculation brings (of its DFT code); ``count``: the one that follows from the electron
+        count on our mesh; ``auto``: of the file if it is there.
+    mesh, temperature
+        For the Fermi level: divisions (None: by the size of the zone) and K.
+    tolerance
+        Largest accepted residual ||H c - E S c|| / (||H c|| + |E| ||S c||).
+    verify
+        At which k points a sparse solver proves by counting that no level is missing.
+    n_workers
+        Processes over which k points are spread.
+    options
+        Options of the eigensolver, by name.
+    """
+
+    solver: str = "auto"
+    n_bands: int | None = None
+    window: tuple[float, float] | None = None
+    fermi: Literal["auto", "file", "count"] = "auto"
+    mesh: Divisions | None = None
+    temperature: float = TEMPERATURE
+    tolerance: float = TOLERANCE
+    verify: Literal["never", "first", "every"] = "first"
+    n_workers: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def band_structure(
+    calculation: Calculation,
+    kpoints: KPath | ArrayLike,
+    labels: Sequence[tuple[int, str]] = (),
+    settings: Settings = Settings(),  # noqa: B008 frozen
+    progress: Progress | None = None,
+) -> BandStructure:
+    """Bands of a calculation.
+
+    Parameters
+    ----------
+    kpoints
+        A path, or [n_k, 3] fractional.
+    labels
+        (number of the k point, name); those of a path are its own.
+    progress
+        Called with (k points done, all) after each.
+
+    Returns
+    -------
+    Spectrum with `record`; collinear spin has two channels, each with its own levels and the same numbers of bands.
+
+    Raises
+    ------
+    InputError
+        If the overlap is not positive definite at some k, a solver fails, the window holds no band, or the Fermi level is needed and
+        neither known nor computable.
+    """
+    if isinstance(kpoints, KPath):
+        kpoints, labels = kpoints.kpoints, kpoints.labels
+    points = np.asarray(kpoints, dtype=np.float64).reshape(-1, 3)
+    started = time.perf_counter()
+    pencils = Pencil.channels(calculation)
+    solver = choose_solver(settings.solver, pencils[0].size)
+    fermi, record = _fermi(calculation, pencils, settings, progress)
+    table = _levels(calculation, pencils, points, solver, fermi, settings, progress)
+    return BandStructure(
+        kpoints=points,
+        energies=energies_of(table),
+        fermi_level=fermi,
+        lattice=calculation.structure.lattice,
+        labels=tuple(labels),
+        first_band=table[0][0].first_band,
+        residuals=np.array([[np.max(levels.residuals) for levels in row] for row in table]),
+        record=record | _record(pencils, solver, table, settings, time.perf_counter() - started),
+    )
+
+
+def _fermi(
+    calculation: Calculation, pencils: Sequence[Pencil], settings: Settings, progress: Progress | None
+) -> tuple[float | None, dict[str, str | int | float | bool]]:
+    """The Fermi level, and where it comes from; None if nothing is known about electrons and all bands are wanted."""
+    if settings.fermi == "file" and calculation.fermi_level is None:
+        raise InputError("fermi: file", "the calculation brings no Fermi level", "one", "Use fermi: count")
+    if settings.fermi != "count" and calculation.fermi_level is not None:
+        return calculation.fermi_level, {"fermi_source": "file"}
+    try:
+        electron_count(calculation)
+    except InputError:
+        needed = settings.fermi == "count" or settings.n_bands is not None or settings.window is not None
+        if needed or choose_solver(settings.solver, pencils[0].size) != "dense":
+            raise
+        return None, {"fermi_source": "unknown"}
+    found = find_fermi_level(
+        calculation, pencils, settings.mesh, settings.temperature, settings.solver, settings.n_workers, progress
+    )
+    return found.energy, _record_of(found)
+
+
+def _record_of(found: FermiLevel) -> dict[str, str | int | float | bool]:
+    """What to remember of a Fermi level."""
+    return {
+        "fermi_source": "count",
+        "n_electrons": found.n_electrons,
+        "gap": found.gap,
+        "mesh": "x".join(map(str, found.divisions)),
+        "temperature": found.temperature,
+    }
+
+
+def _levels(
+    calculation: Calculation,
+    pencils: Sequence[Pencil],
+    points: Floats,
+    solver: str,
+    fermi: float | None,
+    settings: Settings,
+    progress: Progress | None,
+) -> list[list[Levels]]:
+    """Levels at all k with the same numbers of bands everywhere: [n_spin][n_k]."""
+    size = pencils[0].size
+    ask = Ask(solver, sigma=fermi, options=settings.options, tolerance=settings.tolerance)
+    n_bands = settings.n_bands
+    if n_bands is None and settings.window is None and solver != "dense":
+        n_bands = min(USUAL_BANDS, size)
+    if settings.window is not None and fermi is not None:
+        window = (fermi + settings.window[0], fermi + settings.window[1])
+        return _in_window(pencils, points, ask, window, settings, progress)
+    if n_bands is not None:
+        if not 1 <= n_bands <= size:
+            raise InputError("n_bands", str(n_bands), f"1 to {size}, the number of bands")
+        ask = replace(ask, bands=_centred(calculation, n_bands, size), n_bands=n_bands if fermi is None else None)
+        if ask.bands is None:
+            ask = replace(ask, n_bands=n_bands)
+    return scatter(pencils, points, _asks(ask, len(points), settings), settings.n_workers, progress)
+
+
+def _centred(calculation: Calculation, n_bands: int, size: int) -> tuple[int, int] | None:
+    """Numbers of the bands around the highest full one; None if the electrons are not known."""
+    try:
+        electrons = electron_count(calculation)
+    except InputError:
+        return None
+    full = round(electrons if calculation.spin is Spin.NONCOLLINEAR else electrons / 2)
+    first = min(max(full - n_bands // 2, 0), size - n_bands)
+    return first, first + n_bands
+
+
+def _in_window(
+    pencils: Sequence[Pencil],
+    points: Floats,
+    ask: Ask,
+    window: tuple[float, float],
+    settings: Settings,
+    progress: Progress | None,
+) -> list[list[Levels]]:
+    """All bands that enter a window somewhere: first the levels within it, then those k that lack one of the bands."""
+    if not window[0] < window[1]:
+        raise InputError("window", f"{settings.window}", "two ascending energies")
+    n = None if ask.solver == "dense" else min(USUAL_BANDS, pencils[0].size)
+    near = replace(ask, n_bands=n, window=window, sigma=sum(window) / 2)
+    table = scatter(pencils, points, _asks(near, len(points), settings), settings.n_workers, progress)
+    firsts, lasts = [], []
+    for levels in (levels for row in table for levels in row):
+        inside = np.flatnonzero((levels.energies >= window[0]) & (levels.energies <= window[1]))
+        if levels.first_band is None:
+            raise InputError("window", f"{ask.solver} does not know the numbers of its bands", "a count", "Use n_bands")
+        if len(inside):
+            firsts.append(levels.first_band + int(inside[0]))
+            lasts.append(levels.first_band + int(inside[-1]) + 1)
+    if not firsts:
+        raise InputError("window", f"no band between {window[0]:.3f} and {window[1]:.3f} eV", "at least one")
+    return _completed(pencils, points, near, table, (min(firsts), max(lasts)))
+
+
+def _completed(
+    pencils: Sequence[Pencil], points: Floats, ask: Ask, table: list[list[Levels]], bands: tuple[int, int]
+) -> list[list[Levels]]:
+    """The same bands at all k: cut from the levels at hand, or computed where some are missing."""
+    result = []
+    for pencil, row in zip(pencils, table, strict=True):
+        wanted = []
+        for k, levels in zip(points, row, strict=True):
+            first = levels.first_band or 0
+            have = first <= bands[0] and bands[1] <= first + len(levels.energies)
+            again = replace(ask, bands=bands, window=None)
+            wanted.append(cut(levels, bands, "") if have else levels_at(pencil, k, again))
+        result.append(wanted)
+    return result
+
+
+def _asks(ask: Ask, n: int, settings: Settings) -> list[Ask]:
+    """What is asked at each k: the same, with proofs where they are wanted."""
+    proofs = {"never": 0, "first": 1, "every": n}[settings.verify]
+    return [ask.verified()] * proofs + [ask] * (n - proofs)
+
+
+def _record(
+    pencils: Sequence[Pencil], solver: str, table: list[list[Levels]], settings: Settings, seconds: float
+) -> dict[str, str | int | float | bool]:
+    """What to remember of a run."""
+    flat = [levels for row in table for levels in row]
+    used = sorted({levels.solver for levels in flat})
+    return {
+        "solver": ", ".join(used) or solver,
+        "size": pencils[0].size,
+        "n_spin": len(pencils),
+        "k_points": len(table[0]),
+        "k_points_verified": sum(all(row[k].verified for row in table) for k in range(len(table[0]))),
+        "largest_residual": float(max(np.max(levels.residuals) for levels in flat)),
+        "tolerance": settings.tolerance,
+        "asymmetry": max(pencil.asymmetry for pencil in pencils),
+        "seconds": seconds,
+    }

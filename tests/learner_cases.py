@@ -1,0 +1,200 @@
+"""What tests of the learner share: small structures of several elements and shells, and networks with nothing trivially zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from orbitrace import models, plugins
+from orbitrace.graphs.assembly import Assembly
+from orbitrace.graphs.batches import Sample, collate
+from orbitrace.graphs.labels import Labeller, fit_labeller
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.calculation import Calculation, Provenance, Spin
+from orbitrace.physics.harmonics import wigner
+from orbitrace.physics.neighbours import find_pairs
+from orbitrace.physics.orbitals import Basis, Shells
+from orbitrace.physics.structure import Structure
+
+M = TypeVar("M", bound=nn.Module)
+
+# Hydrogen s1, boron s2p2d1, carbon s2p1: blocks that are not square, L up to 4, natural and unnatural; three cutoffs.
+BASIS = Basis({1: Shells((0,), 1.4, 1.0), 5: Shells((0, 0, 1, 1, 2), 2.2, 3.0), 6: Shells((0, 0, 1), 1.8, 4.0)})
+ELEMENTS = (1, 5, 6)
+
+SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 2, "radial_width": 8, "gaussians": 6, "invariants": 4, "neighbours": 8.0}
+VARIANTS = {
+    "natural": {},
+    "both kinds": {"irreps": "5x0e+2x0o+2x1o+2x1e+2x2e+1x2o+1x3o"},
+    "without TraceGrad": {"tracegrad": False},
+    "one update": {"blocks": 1, "trace": False},
+}
+
+
+def orthogonal(seed: int, determinant: int = 1) -> np.ndarray:
+    """A random rotation, or a rotation times the inversion: [3, 3]."""
+    q = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+    return q * np.linalg.det(q).round() * determinant
+
+
+def structure(
+    seed: int = 0,
+    n_atoms: int = 6,
+    pbc: tuple[bool, bool, bool] = (True, True, False),
+    elements: Sequence[int] = ELEMENTS,
+    shortest: float = 1.0,
+) -> Structure:
+    """Atoms at random places, some outside the cell, none closer than `shortest`; every element occurs if there is room."""
+    rng = np.random.default_rng(seed)
+    lattice = np.diag([4.6, 4.9, 6.0]) + rng.uniform(-0.4, 0.4, (3, 3))
+    numbers = rng.permutation(np.resize(elements, n_atoms))
+    images = np.array([(a, b, c) for a in range(-1, 2) for b in range(-1, 2) for c in range(-1, 2)]) @ lattice
+    placed: list[np.ndarray] = []
+    while len(placed) < n_atoms:
+        position = rng.uniform(0, 1, 3) @ lattice
+        if all(np.linalg.norm(position + images - other, axis=1).min() > shortest for other in placed):
+            placed.append(position)
+    shifts = rng.integers(-1, 2, (n_atoms, 3)) * np.array(pbc)
+    return Structure(np.array(placed) + shifts @ lattice, lattice, numbers, pbc)
+
+
+STRUCTURES = {
+    "sheet": structure(1, 6),
+    "crystal": structure(2, 5, (True, True, True)),
+    "molecule": structure(3, 8, (False, False, False)),
+}
+
+
+def random_blocks(pairs: np.ndarray, of: Structure, basis: Basis, seed: int) -> Blocks:
+    """Hermitian blocks of normal random numbers."""
+    counts = basis.n_orbitals(of.numbers)
+    size = int((counts[pairs[:, 3]] * counts[pairs[:, 4]]).sum())
+    return Blocks.over(pairs, of, basis, np.random.default_rng(seed).normal(size=size)).hermitian()
+
+
+def overlap(of: Structure, basis: Basis = BASIS) -> Blocks:
+    """Blocks over all pairs within the cutoffs; only the pairs mean anything."""
+    return random_blocks(find_pairs(of, basis), of, basis, 0)
+
+
+def calculation(
+    of: Structure, seed: int = 0, basis: Basis = BASIS, spin: Spin = Spin.NONE, source: str = "synthetic"
+) -> Calculation:
+    """A Hamiltonian of random numbers, eV."""
+    own, pairs = basis.restricted(of.elements), find_pairs(of, basis)
+    hamiltonian = random_blocks(pairs, of, own, seed + 1)
+    if spin is not Spin.NONE:
+        doubled = [np.kron(np.eye(2), hamiltonian.block(k)).reshape(-1) for k in range(hamiltonian.n_pairs)]
+        hamiltonian = Blocks(hamiltonian.pairs, hamiltonian.shapes * 2, np.concatenate(doubled))
+    provenance = Provenance("synthetic", "1", source)
+    return Calculation(of, own, hamiltonian, overlap(of, own), -1.0, 4.0, spin, provenance)
+
+
+def turned(blocks: Blocks, of: Structure, q: np.ndarray, basis: Basis = BASIS) -> Blocks:
+    """D H D^T of every block, with D made of the Wigner matrices of `q` for the shells of each atom."""
+    ds = wigner(q, 4)
+    whole = {}
+    for z in of.elements:
+        whole[z] = np.zeros((basis[z].n_orbitals, basis[z].n_orbitals))
+        for l, place in zip(basis[z].ls, basis[z].slices, strict=True):
+            whole[z][place, place] = ds[l]
+    values = [
+        (whole[int(of.numbers[i])] @ blocks.block(k) @ whole[int(of.numbers[j])].T).reshape(-1)
+        for k, (i, j) in enumerate(blocks.pairs[:, 3:])
+    ]
+    return blocks.with_values(np.concatenate(values))
+
+
+def turned_calculation(c: Calculation, q: np.ndarray) -> Calculation:
+    """The same calculation of the structure turned as a whole."""
+    parts = (turned(b, c.structure, q, c.basis) for b in (c.hamiltonian, c.overlap))
+    return Calculation(c.structure.rotated(q), c.basis, *parts, c.fermi_level, c.n_electrons, c.spin, c.provenance)
+
+
+def training_set() -> list[Calculation]:
+    """Calculations in which every pair of elements occurs at many distances."""
+    return [calculation(structure(seed, 8, (True, True, seed % 2 == 0)), seed) for seed in range(11, 17)]
+
+
+@cache
+def labeller(l_max: int = 4) -> Labeller:
+    """Reference and scales of the training set."""
+    return fit_labeller(lambda: iter(training_set()), l_max, "tests")
+
+
+@contextmanager
+def numbers_of(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors are of this type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def stirred(module: M, seed: int = 0, size: float = 0.3) -> M:
+    """The module with random numbers added to every parameter, so that no bias is zero and no weight of a norm is one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return module
+
+
+def small_settings(model: str, **changes: object) -> dict[str, object]:
+    """Settings of a small network, as far as the model knows them."""
+    known = plugins.load("models", model).Settings.model_fields
+    return {key: value for key, value in {**SMALL, **changes}.items() if key in known}
+
+
+def network(model: str = "deeph_e3", seed: int = 0, basis: Basis = BASIS, **changes: object) -> nn.Module:
+    """A small network in float64 with random weights."""
+    with numbers_of(torch.float64), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return stirred(models.build(model, small_settings(model, **changes), basis), seed).eval()
+
+
+def sample(of: Structure, over: Blocks | None = None, l_max: int = 4) -> Sample:
+    """A structure without labels, ready for a batch."""
+    return labeller(l_max).sample(of, overlap(of) if over is None else over)
+
+
+def predicted(net: nn.Module, samples: Sequence[Sample], overs: Sequence[Blocks], dtype: torch.dtype = torch.float64) -> list[Blocks]:
+    """The Hamiltonian of every structure of one batch, put together block by block from the elements in the batch's order."""
+    with torch.no_grad(), numbers_of(torch.float64):
+        batch = collate(samples, dtype)
+        network = net if dtype is torch.float64 else deepcopy(net).to(dtype)
+        values = Assembly(BASIS).to(dtype)(batch, network(batch).irreps).double().numpy()
+    results = [np.full(len(over.values), np.nan) for over in overs]
+    at = 0
+    for kind in sorted({g.kind for s in samples for g in s.graph.groups}, key=lambda k: (len(k), k)):
+        for s, over, result in zip(samples, overs, results, strict=True):
+            for group in (g for g in s.graph.groups if g.kind == kind):
+                for k in group.blocks:
+                    size = over.offsets[k + 1] - over.offsets[k]
+                    result[over.offsets[k] : over.offsets[k + 1]] = values[at : at + size]
+                    at += size
+    assert at == len(values)
+    return [over.with_values(result) for over, result in zip(overs, results, strict=True)]
+
+
+def hamiltonian(net: nn.Module, of: Structure, over: Blocks | None = None, dtype: torch.dtype = torch.float64) -> Blocks:
+    """The Hamiltonian of one structure."""
+    over = overlap(of) if over is None else over
+    return predicted(net, [sample(of, over)], [over], dtype)[0]
+
+
+def close(left: Blocks, right: Blocks, tolerance: float = 1e-10) -> None:
+    """Two sets of blocks over the same pairs are equal, relative to their largest element."""
+    np.testing.assert_array_equal(left.pairs, right.pairs)
+    size = max(1.0, float(np.abs(right.values).max()))
+    assert np.isfinite(left.values).all()
+    np.testing.assert_allclose(left.values, right.values, rtol=0, atol=tolerance * size)

@@ -1,0 +1,119 @@
+"""The stages on the embedded example: files in, files out, and what each refuses."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orbitrace import interchange, readers, stages
+from orbitrace.config import ScanSection, ShardSection
+from orbitrace.errors import InputError
+from orbitrace.graphs.shards import open_shard
+from orbitrace.physics.calculation import Spin
+from orbitrace.physics.structure import Structure
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory, example) -> Path:
+    """Two good calculations, and one whose file was cut off."""
+    folder = tmp_path_factory.mktemp("raw")
+    for name in ("000", "001", "bad"):
+        shutil.copytree(example / "data/bilayers" / name.replace("bad", "002"), folder / "deep" / name)
+    file = next((folder / "deep" / "bad").glob("*.scfout*"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shard(raw, tmp_path_factory) -> Path:
+    """The shard of the good ones."""
+    out = tmp_path_factory.mktemp("shards") / "0000.zarr"
+    stages.shard(raw, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def table(shard) -> Path:
+    """Overlaps of the shard as functions of distance."""
+    out = shard.with_name("overlap.npz")
+    stages.overlap_table([shard], out)
+    return out
+
+
+def test_a_bad_calculation_goes_into_quarantine_by_name_and_cause_and_the_rest_goes_on(shard):
+    assert open_shard(shard).ids == ("deep/000", "deep/001")
+    rows = shard.with_name("0000.quarantine.tsv").read_text().splitlines()
+    assert len(rows) == 2
+    assert rows[1].startswith("deep/bad\t")
+
+
+def test_a_bad_calculation_stops_everything_if_told_so(raw, tmp_path):
+    with pytest.raises(InputError, match="bad"):
+        stages.shard(raw, tmp_path / "s.zarr", ShardSection(on_bad="stop"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_of_a_manifest_holds_its_own_calculations_only(raw, tmp_path):
+    manifest = tmp_path / "manifest.json"
+    found = stages.scan(raw, manifest, ScanSection(shard_size=1))
+    number = found.calculations["deep/001"].shard
+    stages.shard(raw, tmp_path / "s.zarr", part=(manifest, number))
+    assert open_shard(tmp_path / "s.zarr").ids == ("deep/001",)
+
+
+def test_a_shard_of_bad_calculations_only_is_empty_so_that_the_others_go_on(raw, tmp_path):
+    manifest = tmp_path / "manifest.json"
+    found = stages.scan(raw, manifest, ScanSection(shard_size=1))
+    done = stages.shard(raw, tmp_path / "s.zarr", part=(manifest, found.calculations["deep/bad"].shard))
+    assert open_shard(tmp_path / "s.zarr").ids == done.ids == ()
+    assert len(done.quarantined) == 1
+
+
+def test_the_fingerprint_of_a_calculation_changes_with_its_file(raw, tmp_path):
+    copy = shutil.copytree(raw / "deep/000", tmp_path / "copy")
+    before = stages.fingerprint(copy)
+    assert stages.fingerprint(copy) == before
+    file = next(copy.glob("*.scfout*"))
+    file.write_bytes(file.read_bytes() + b" ")
+    assert stages.fingerprint(copy) != before
+
+
+def test_a_code_without_reader_is_refused(raw, tmp_path):
+    with pytest.raises(InputError, match="openmx"):
+        stages.scan(raw, tmp_path / "manifest.json", code="opnmx")
+
+
+def test_the_overlap_of_the_data_gives_that_of_a_structure_it_never_saw(table, example, tmp_path):
+    known = readers.read(example / "references/AB")
+    interchange.write_structure(tmp_path / "ab.extxyz", known.structure)
+    stages.overlap(tmp_path / "ab.extxyz", table, tmp_path / "overlap")
+    _, _, blocks, n_electrons = interchange.read_overlap_folder(tmp_path / "overlap")
+    assert n_electrons == 16
+    assert np.array_equal(blocks.pairs, known.overlap.pairs)
+    assert np.abs(blocks.values - known.overlap.values).max() < 1e-6
+
+
+def test_an_element_that_the_data_lack_is_refused_by_name(table, tmp_path):
+    structure = Structure(np.zeros((1, 3)), np.eye(3) * 10, np.array([14]))
+    interchange.write_structure(tmp_path / "si.extxyz", structure)
+    with pytest.raises(InputError, match=r"si.extxyz: holds Si.*Expected only elements of the training data: C"):
+        stages.overlap(tmp_path / "si.extxyz", table, tmp_path / "overlap")
+    assert not (tmp_path / "overlap").exists()
+
+
+def test_converting_keeps_the_structure(raw, tmp_path):
+    stages.convert(raw / "deep/000", tmp_path / "folder")
+    stages.convert(tmp_path / "folder", tmp_path / "s.extxyz", "structure")
+    found, known = interchange.read_structure(tmp_path / "s.extxyz"), readers.read(raw / "deep/000").structure
+    assert np.allclose(found.positions, known.positions, atol=1e-7)
+
+
+def test_converting_to_what_is_unknown_is_refused(raw, tmp_path):
+    with pytest.raises(InputError, match="deeph or structure"):
+        stages.convert(raw / "deep/000", tmp_path / "x", "cube")
+
+
+def test_the_treatment_of_spin_shows_in_the_blocks(shard):
+    c = open_shard(shard).calculation(0)
+    assert stages._spin_of(c.hamiltonian, c.overlap) is Spin.NONE
