@@ -70,8 +70,8 @@ class TrainSection(Section):
 
     max_steps: int = Field(20000, gt=0, description="end after this many steps, rounded up to a validation")
     max_minutes: float | None = Field(None, gt=0, description="end after this many minutes, if that comes first")
-    batch_pairs: int = Field(4000, gt=0, description="atom pairs per step and device, at least one calculation")
-    learning_rate: float = Field(5e-3, gt=0, description="the largest learning rate of the schedule")
+    batch_pairs: int = Field(1000, gt=0, description="atom pairs per step and device, at least one calculation")
+    learning_rate: float = Field(1e-2, gt=0, description="the largest learning rate of the schedule")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     warmup: Fraction = Field(0.02, description="part of the run over which the learning rate rises")
     ema: Fraction = Field(0.99, description="decay of the averaged weights that are kept; 0 switches the average off")

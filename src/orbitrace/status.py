@@ -1,4 +1,4 @@
-"""What of a configuration is done and what is missing, and the headline numbers, in lines to print. Light: it reads tables."""
+"""What is done and what is missing, and the headline numbers, in lines to print. Light: it reads tables, never matrices."""
 
 from __future__ import annotations
 
@@ -7,53 +7,60 @@ from pathlib import Path
 
 from orbitrace import layout
 from orbitrace.config import Contents
-from orbitrace.report.headlines import counted, headlines
+from orbitrace.report.headlines import counted, digits, duration, headlines
 from orbitrace.report.results import DataSet, Model, Prediction, Results, gather
-
-WIDTH = 34  # of the first column
 
 
 def status_lines(contents: Contents, root: Path = Path()) -> list[str]:
-    """One line for each data set, model, target and headline number, and the place of the report."""
+    """One line for each data set, model, target and headline number; what is damaged; and where the report lies.
+
+    Parameters
+    ----------
+    contents
+        What a configuration asks for, by name.
+    root
+        Folder that holds the tree of results (`orbitrace.layout`).
+    """
     results = gather(contents, root)
-    return [*_states(results), *results.notes, *_numbers(results), _report(root)]
+    cells = [*_states(results), *_numbers(results)]
+    width = max((len(name) for name, _ in cells), default=0)
+    report = f"report: {layout.REPORT}" if (root / layout.REPORT).exists() else "report is missing: `snakemake` makes it"
+    return [*(f"{name:{width}}  {text}" for name, text in cells), *results.notes, report]
 
 
-def _states(results: Results) -> Iterator[str]:
+def _states(results: Results) -> Iterator[tuple[str, str]]:
     for name, dataset in results.datasets.items():
-        yield _line(f"data set {name}", _dataset(dataset))
+        yield f"data set {name}", _dataset(dataset) if dataset else "not scanned"
     for model in results.models:
-        yield _line(f"model {model.name}", _model(model))
+        yield f"model {model.name}", _model(model)
     for prediction in results.predictions:
-        yield _line(f"target {prediction.target} by {prediction.model}", _prediction(prediction))
+        yield f"target {prediction.target} by {prediction.model}", _prediction(prediction)
 
 
-def _numbers(results: Results) -> Iterator[str]:
+def _numbers(results: Results) -> Iterator[tuple[str, str]]:
     for line in headlines(results):
-        yield _line(f"{line.subject}: {line.quantity}", f"{line.value} {line.unit} ({line.detail})")
+        yield f"{line.quantity} of {line.subject}", f"{line.value} {line.unit} ({line.detail})"
 
 
-def _report(root: Path) -> str:
-    file = root / layout.REPORT
-    return _line("report", str(file) if file.exists() else "missing")
-
-
-def _dataset(dataset: DataSet | None) -> str:
-    if dataset is None:
-        return "not scanned"
+def _dataset(dataset: DataSet) -> str:
+    shards = f"{dataset.shards_built} of {counted(dataset.shards, 'shard')}"
     bad = f", {len(dataset.quarantined)} in quarantine" if dataset.quarantined else ""
-    return f"{counted(dataset.calculations, 'calculation')}, {dataset.shards_built} of {counted(dataset.shards, 'shard')}{bad}"
+    return f"{counted(dataset.calculations, 'calculation')}, {shards}{bad}"
 
 
 def _model(model: Model) -> str:
+    if not model.log:
+        return "trained" if model.trained else "missing"
+    last = model.log[-1]
+    so_far = f"{counted(last.step, 'step')} in {' '.join(duration(last.seconds))}"
     if model.trained:
-        return "trained"
-    return f"in training: {counted(model.log[-1].step, 'step')}" if model.log else "missing"
+        return f"trained: {so_far}"
+    best = f", validation MAE {digits(model.best.validation_mae)} meV" if model.best else ""
+    return f"in training: {so_far}{best}"
 
 
 def _prediction(prediction: Prediction) -> str:
-    return str(prediction.bands.parent) if prediction.bands.exists() else "missing"
-
-
-def _line(name: str, text: str) -> str:
-    return f"{name:{WIDTH}} {text}"
+    if not prediction.bands.exists():
+        return "missing" if prediction.info is None else "predicted; its bands are missing"
+    judged = prediction.evaluation is not None or not prediction.has_reference
+    return prediction.place if judged else f"{prediction.place}; not compared with its reference yet"

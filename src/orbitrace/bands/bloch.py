@@ -222,7 +222,8 @@ def ranges(starts: NDArray[np.integer], sizes: NDArray[np.integer]) -> Ints:
     """Concatenation of the ranges start .. start + size."""
     ends = np.cumsum(sizes, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + sizes, sizes)
+    places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + sizes, sizes)
+    return places
 
 
 def _hermitian(blocks: Blocks, counts: Ints, what: str) -> tuple[Blocks, float]:

@@ -3,8 +3,8 @@
 Levels (spin, k, band) count where the *reference* lies within the window about its Fermi level. Bands are matched by
 their absolute number, so a missing or an extra band shows as a large error instead of being absorbed.
 
-A *ghost* is a level of the spectrum in the window that has no partner in the reference at that k within 0.1 eV, when levels are
-paired one to one with the most pairs possible, Fermi levels aligned; a reference level without a partner is *lost*.
+A *ghost* is a level of the spectrum in the window that has no partner in the reference at that k within 0.1 eV, when levels
+are paired one to one with the most pairs possible, Fermi levels aligned; a reference level without a partner is *lost*.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def compare_bands(spectrum: Spectrum, reference: Spectrum, window: tuple[float, 
     Raises
     ------
     InputError
-        If the k points or numbers of spins differ, band numbers or both Fermi levels are not known, or the window holds nothing.
+        If the k points or numbers of spins differ, band numbers or both Fermi levels are not known, or the window is empty.
     """
     zero = _check(spectrum, reference, window)
     first, e, r = _common(spectrum, reference)
@@ -149,7 +149,7 @@ def _errors(difference: Floats) -> Errors:
 
 
 def _unpaired(spectrum: Floats, reference: Floats, zero: float, window: tuple[float, float]) -> tuple[int, int]:
-    """Levels in the window that are left when as many as possible are paired within `NEAR`: of the spectrum, of the reference."""
+    """Levels in the window, of the spectrum and of the reference, left when as many as possible are paired within `NEAR`."""
     ghosts = lost = 0
     for mine, theirs in zip(spectrum.reshape(-1, spectrum.shape[2]), reference.reshape(-1, reference.shape[2]), strict=True):
         left, right = unpaired(mine, theirs)

@@ -12,7 +12,7 @@ STEPS = 100
 def lowest_eigenvalue(S: sparse.csr_matrix) -> float:
     """A number with the sign of the lowest eigenvalue of the Hermitian matrix S; where negative, an upper bound of it.
 
-    Small matrices: decided by Cholesky; where that fails the eigenvalue is computed, where it succeeds 1.0 stands for "positive".
+    Small matrices: Cholesky decides; where it fails the eigenvalue is computed, where it succeeds 1.0 stands for "positive".
     Large ones: the lowest Ritz value of a Lanczos run, an upper bound that is exact to a few per cent of the distance to
     the next eigenvalues. An eigenvalue negative by less than that is passed; it belongs to a level far outside the spectrum
     (its energy has 1/s in it) and does not disturb those near the Fermi level.

@@ -103,4 +103,5 @@ def broadened(levels: MeshLevels, energies: Floats, width: float) -> Floats:
         for weight, row in zip(levels.mesh.weights, channel, strict=True):
             steps = (energies[:, None] - row[None, :]) / width
             result[s] += weight * np.exp(-0.5 * steps**2).sum(axis=1)
-    return result * levels.degeneracy / (width * np.sqrt(2 * np.pi))
+    density: Floats = result * levels.degeneracy / (width * np.sqrt(2 * np.pi))
+    return density

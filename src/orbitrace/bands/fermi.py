@@ -1,7 +1,7 @@
 """The Fermi level from the number of electrons: levels on a mesh, filled from below.
 
-Small systems are diagonalised in full at each k of the mesh. For large ones the levels near the Fermi level are enough, because
-counting (inertia) tells how many lie below them.
+Small systems are diagonalised in full at each k of the mesh. For large ones the levels near the Fermi level are enough,
+because counting (inertia) tells how many lie below them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Spectra on disk: one HDF5 file each, written whole or not at all.
 
 Datasets ``kpoints`` [n_k, 3], ``energies`` [n_spin, n_k, n_bands] (eV), ``lattice`` [3, 3] (Å, rows), ``label_places``,
-``label_names`` and, where known, ``residuals`` [n_spin, n_k]; attributes ``fermi_level`` (eV) and ``first_band`` where known; group
-``record`` with the attributes that tell how the bands were computed.
+``label_names`` and, where known, ``residuals`` [n_spin, n_k]; attributes ``fermi_level`` (eV) and ``first_band`` where known;
+group ``record`` with the attributes that tell how the bands were computed.
 """
 
 from __future__ import annotations
@@ -84,6 +84,6 @@ def replacing(file: Path) -> Iterator[Path]:
     part = file.with_name(f".{file.stem}.{os.getpid()}.part{file.suffix}")
     try:
         yield part
-        os.replace(part, file)
+        part.replace(file)
     finally:
         part.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from orbitrace.bands.factors import Singular, factor
+from orbitrace.bands.factors import SingularError, factor
 from orbitrace.errors import InputError
 
 NUDGES = (0.0, 2.3e-4, -4.1e-4, 9.7e-4, -2.9e-3)  # eV: how far a shift may move off a level
@@ -22,7 +22,7 @@ def count_at(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: st
     """Number of levels below exactly this energy, or None if the factorisation called `name` cannot tell."""
     try:
         return factor(name, shifted(H, S, energy)).negatives()
-    except Singular:
+    except SingularError:
         return None
 
 

@@ -9,6 +9,8 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from ase.cell import Cell
@@ -90,6 +92,13 @@ def periodic_directions(structure: Structure, pairs: Pairs | None = None) -> tup
     return x, y, z
 
 
+def completed_lattice(structure: Structure) -> Floats:
+    """[3, 3] the lattice vectors, Å, with zeros along directions that are not periodic replaced by vectors across the rest."""
+    cell: Any = Cell
+    lattice: Floats = np.asarray(cell(structure.lattice).complete())
+    return lattice
+
+
 def special_points(structure: Structure, directions: tuple[bool, bool, bool]) -> tuple[Points, list[list[str]]]:
     """The named points of a lattice, and its customary path as legs between breaks.
 
@@ -98,7 +107,8 @@ def special_points(structure: Structure, directions: tuple[bool, bool, bool]) ->
     """
     if all(directions):
         return _crystal_points(structure)
-    band_path = Cell(structure.lattice).bandpath(pbc=directions, npoints=0, eps=SAME_LATTICE)
+    cell: Any = Cell
+    band_path = cell(structure.lattice).bandpath(pbc=directions, npoints=0, eps=SAME_LATTICE)
     points = {name: np.asarray(k, dtype=np.float64) for name, k in band_path.special_points.items()}
     return points, _parsed(band_path.path, points)
 
@@ -165,8 +175,8 @@ def _given(path: Sequence[NamedPoint | None]) -> list[list[tuple[str, Floats]]]:
 
 
 def _sampled(legs: list[list[tuple[str, Floats]]], structure: Structure, density: float) -> KPath:
-    """k points on the legs."""
-    reciprocal = 2 * np.pi * np.linalg.inv(np.asarray(Cell(structure.lattice).complete())).T
+    """Points on the legs."""
+    reciprocal = 2 * np.pi * np.linalg.inv(completed_lattice(structure)).T
     kpoints: list[Floats] = []
     labels: list[tuple[int, str]] = []
     for leg in legs:
@@ -174,7 +184,7 @@ def _sampled(legs: list[list[tuple[str, Floats]]], structure: Structure, density
             raise InputError("k path", f"a part of {len(leg)} point(s)", "at least two points between breaks")
         labels.append((len(kpoints), _shown(leg[0][0])))
         kpoints.append(leg[0][1])
-        for (_, start), (name, end) in zip(leg[:-1], leg[1:], strict=True):
+        for (_, start), (name, end) in pairwise(leg):
             steps = max(FEWEST, int(np.ceil(np.linalg.norm((end - start) @ reciprocal) * density)))
             kpoints += [start + (end - start) * s / steps for s in range(1, steps + 1)]
             labels.append((len(kpoints) - 1, _shown(name)))
@@ -197,7 +207,7 @@ def _widest_gap(structure: Structure, direction: int) -> float:
     """Widest empty slab across a lattice direction, Å; infinite where it is not periodic."""
     if not structure.pbc[direction]:
         return float("inf")
-    lattice = np.asarray(Cell(structure.lattice).complete())
+    lattice = completed_lattice(structure)
     heights = structure.positions @ np.linalg.inv(lattice)[:, direction] % 1.0
     gaps = np.diff(np.sort(heights), append=heights.min() + 1.0)
     thickness = 1.0 / np.linalg.norm(np.linalg.inv(lattice)[:, direction])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ase.cell import Cell
 
-from orbitrace.bands.kpath import periodic_directions
+from orbitrace.bands.kpath import completed_lattice, periodic_directions
 from orbitrace.errors import InputError
 from orbitrace.physics.blocks import Pairs
 from orbitrace.physics.structure import Floats, Structure
@@ -55,12 +54,12 @@ def uniform_mesh(divisions: Divisions, time_reversal: bool) -> Mesh:
 def divisions_for(structure: Structure, spacing: float, pairs: Pairs | None = None) -> Divisions:
     """Divisions that leave at most `spacing` (1/Å, with 2 pi) between k points; 1 where bands cannot disperse.
 
-    Where they can, divisions are multiples of 3: graphene and its twisted layers are filled up to the corners K of their zones,
-    and a mesh that misses these puts the Fermi level off by tens of meV (measured).
+    Where they can, divisions are multiples of 3: graphene and its twisted layers are filled up to the corners K of their
+    zones, and a mesh that misses these puts the Fermi level off by tens of meV (measured).
     """
     if not (np.isfinite(spacing) and spacing > 0):
         raise InputError("mesh spacing", f"{spacing} 1/Å", "a positive number")
-    inverse = np.linalg.inv(np.asarray(Cell(structure.lattice).complete()))
+    inverse = np.linalg.inv(completed_lattice(structure))
     lengths = 2 * np.pi * np.linalg.norm(inverse, axis=0)
     directions = periodic_directions(structure, pairs)
     thirds = np.ceil(lengths / (3 * spacing) - 1e-9).astype(int)

@@ -71,7 +71,8 @@ def plot_bands(
             raise InputError(file, f"unknown format {file.suffix!r}", f"one of {', '.join(FORMATS)}")
     if not window[0] < window[1]:
         raise InputError("window", f"{window}", "two ascending energies")
-    with rc_context(STYLE):
+    style: Any = STYLE
+    with rc_context(style):
         figure = draw_bands(spectrum, reference, window, names, title)
         for file in files:
             with replacing(file) as part:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.eigensolvers import TOLERANCE, Levels
 from orbitrace.bands.fermi import TEMPERATURE, FermiLevel, electron_count, fermi_level, find_fermi_level
-from orbitrace.bands.kpath import KPath
+from orbitrace.bands.kpath import KPath, completed_lattice
 from orbitrace.bands.levels import USUAL_BANDS, Ask, Progress, choose_solver, cut, energies_of, levels_at, scatter
 from orbitrace.bands.mesh import Divisions
 from orbitrace.errors import InputError
@@ -33,7 +33,7 @@ class BandStructure(Spectrum):
     Parameters
     ----------
     record
-        Solver, sizes, electrons, source of the Fermi level, largest residual, number of k points verified by counting, seconds.
+        Solver, sizes, electrons, source of the Fermi level, largest residual, number of k points verified by counting.
     """
 
     record: Record = field(default_factory=dict)
@@ -52,8 +52,8 @@ class Settings:
     window
         Instead of `n_bands`: all bands that enter these energies, eV from the Fermi level.
     fermi
-        ``file``: the Fermi level that the calculation brings (of its DFT code); ``count``: the one that follows from the electron
-        count on our mesh; ``auto``: of the file if it is there.
+        ``file``: the Fermi level that the calculation brings (of its DFT code); ``count``: the one that follows from the
+        electron count on our mesh; ``auto``: of the file if it is there.
     mesh, temperature
         For the Fermi level: divisions (None: by the size of the zone) and K.
     tolerance
@@ -82,7 +82,7 @@ def band_structure(
     calculation: Calculation,
     kpoints: KPath | ArrayLike,
     labels: Sequence[tuple[int, str]] = (),
-    settings: Settings = Settings(),  # noqa: B008 frozen
+    settings: Settings = Settings(),
     progress: Progress | None = None,
 ) -> BandStructure:
     """Bands of a calculation.
@@ -103,12 +103,13 @@ def band_structure(
     Raises
     ------
     InputError
-        If the overlap is not positive definite at some k, a solver fails, the window holds no band, or the Fermi level is needed and
-        neither known nor computable.
+        If the overlap is not positive definite at some k, a solver fails, the window holds no band, or the Fermi level is
+        needed and neither known nor computable.
     """
     if isinstance(kpoints, KPath):
-        kpoints, labels = kpoints.kpoints, kpoints.labels
-    points = np.asarray(kpoints, dtype=np.float64).reshape(-1, 3)
+        points, labels = kpoints.kpoints, kpoints.labels
+    else:
+        points = np.asarray(kpoints, dtype=np.float64).reshape(-1, 3)
     started = time.perf_counter()
     pencils = Pencil.channels(calculation)
     solver = choose_solver(settings.solver, pencils[0].size)
@@ -118,10 +119,10 @@ def band_structure(
         kpoints=points,
         energies=energies_of(table),
         fermi_level=fermi,
-        lattice=calculation.structure.lattice,
+        lattice=completed_lattice(calculation.structure),
         labels=tuple(labels),
         first_band=table[0][0].first_band,
-        residuals=np.array([[np.max(levels.residuals) for levels in row] for row in table]),
+        residuals=np.array([[_worst(levels) for levels in row] for row in table]),
         record=record | _record(pencils, solver, table, settings, time.perf_counter() - started),
     )
 
@@ -245,6 +246,11 @@ def _asks(ask: Ask, n: int, settings: Settings) -> list[Ask]:
     return [ask.verified()] * proofs + [ask] * (n - proofs)
 
 
+def _worst(levels: Levels) -> float:
+    """Largest residual."""
+    return float(np.max(levels.residuals)) if levels.residuals is not None else float("nan")
+
+
 def _record(
     pencils: Sequence[Pencil], solver: str, table: list[list[Levels]], settings: Settings, seconds: float
 ) -> dict[str, str | int | float | bool]:
@@ -257,7 +263,7 @@ def _record(
         "n_spin": len(pencils),
         "k_points": len(table[0]),
         "k_points_verified": sum(all(row[k].verified for row in table) for k in range(len(table[0]))),
-        "largest_residual": float(max(np.max(levels.residuals) for levels in flat)),
+        "largest_residual": max(_worst(levels) for levels in flat),
         "tolerance": settings.tolerance,
         "asymmetry": max(pencil.asymmetry for pencil in pencils),
         "seconds": seconds,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.blocks import Blocks, Values
 from orbitrace.physics.calculation import Calculation
 from orbitrace.physics.structure import Ints, Structure
 
@@ -47,4 +47,5 @@ def _repeated(blocks: Blocks, n_atoms: int, copies: Ints, size: Ints) -> Blocks:
         pairs[:, 4] += other * n_atoms
         tables.append(pairs)
     n = len(copies)
-    return Blocks.sorted(np.concatenate(tables), np.tile(blocks.shapes, (n, 1)), np.tile(blocks.values, n))
+    values: Values = np.tile(blocks.values, n)  # type: ignore[assignment]
+    return Blocks.sorted(np.concatenate(tables), np.tile(blocks.shapes, (n, 1)), values)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orbitrace.errors import InputError
 from orbitrace.graphs.irreps import BlockIrreps, block_irreps, shell_pair_of_irreps
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.harmonics import rotations
@@ -70,7 +71,14 @@ class Graph:
 
 
 def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int) -> Graph:
-    """The graph of a structure over the pairs of its overlap; the order of elements is that of `basis`."""
+    """The graph of a structure over the pairs of its overlap; the order of elements is that of `basis`.
+
+    Raises
+    ------
+    InputError
+        If the overlap lacks an on-site block, or one of the two directions of a pair.
+    """
+    _check_whole(structure, overlap)
     place = {z: k for k, z in enumerate(basis.elements)}
     element = np.array([place[int(z)] for z in structure.numbers], dtype=np.int64)
     edges = np.flatnonzero(~overlap.onsite)
@@ -87,6 +95,17 @@ def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int) 
         rotations(vectors, l_max),
         _groups(element, overlap),
     )
+
+
+def _check_whole(structure: Structure, overlap: Blocks) -> None:
+    alone = np.flatnonzero(overlap.reverse < 0)
+    if len(alone):
+        *r, i, j = overlap.pairs[alone[0]].tolist()
+        found = f"{len(alone)} blocks have no partner (j, i, -R), among them i={i}, j={j}, R={tuple(r)}"
+        raise InputError("the overlap", found, "both directions of every pair of atoms")
+    bare = np.setdiff1d(np.arange(structure.n_atoms), overlap.pairs[overlap.onsite, 3])
+    if len(bare):
+        raise InputError("the overlap", f"atom {bare[0]} has no on-site block", "one for every atom (counted from 0)")
 
 
 def _groups(element: Ints, overlap: Blocks) -> list[BlockGroup]:

@@ -107,6 +107,15 @@ def make_labels(graph: Graph, basis: Basis, reference: Blocks, scales: Scales, h
     return Labels([group_values(reference, g) for g in graph.groups], scale, known, traces)
 
 
+def _check_pairs(hamiltonian: Blocks, overlap: Blocks, where: str) -> None:
+    if not np.array_equal(hamiltonian.pairs, overlap.pairs):
+        raise InputError(
+            where,
+            f"the Hamiltonian has {hamiltonian.n_pairs} blocks and the overlap {overlap.n_pairs}, over other pairs",
+            "both over the same pairs, which are the edges of the graph",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Labeller:
     """Turns structures into samples of a batch: graph, reference, scale, and what is to be learned.
@@ -129,7 +138,9 @@ class Labeller:
     l_max: int
 
     def sample(self, structure: Structure, overlap: Blocks, hamiltonian: Blocks | None = None, name: str = "") -> Sample:
-        """One structure, with labels if its H is given."""
+        """One structure, with labels if its H is given. Raises InputError if H and overlap are not over the same pairs."""
+        if hamiltonian is not None:
+            _check_pairs(hamiltonian, overlap, name or "structure")
         graph = make_graph(structure, self.basis, overlap, self.l_max)
         reference = self.reference.blocks(structure, self.basis, overlap.pairs)
         return Sample(name, graph, make_labels(graph, self.basis, reference, self.scales, hamiltonian))
@@ -157,7 +168,7 @@ def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, 
     Raises
     ------
     InputError
-        If the calculations have spin, or two bases for one element.
+        If the calculations have spin, two bases for one element, or H and overlap over other pairs.
     """
     basis: Basis | None = None
     for calculation in calculations():
@@ -168,6 +179,7 @@ def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, 
                 "calculations without spin",
                 "Spin-resolved Hamiltonians are read, converted and diagonalised, but not yet learned",
             )
+        _check_pairs(calculation.hamiltonian, calculation.overlap, calculation.provenance.source or where)
         basis = calculation.basis if basis is None else basis.merged(calculation.basis, where)
     if basis is None:
         raise InputError(where, "no calculations", "at least one to train on")

@@ -46,7 +46,7 @@ class Settings(BaseModel):
     neighbours: float = Field(40.0, gt=0, description="typical number of pairs of an atom, by whose root messages are divided")
     tracegrad: bool = Field(True, description="update features by the gradient of learned invariants")
     trace: bool = Field(True, description="train the invariants under the traces of the blocks")
-    invariants: int = Field(32, ge=1, description="quadratic invariants of TraceGrad")
+    invariants: int = Field(16, ge=1, description="quadratic invariants of TraceGrad")
 
     @field_validator("irreps")
     @classmethod
@@ -66,8 +66,8 @@ class Convolution(nn.Module):
     def __init__(self, layouts_in: list[Layout], layout: Layout, layout_out: Layout, radial_width: int) -> None:
         super().__init__()
         self.first = SO2Linear(layouts_in, layout)
-        self.gates = SO2Linear(layouts_in, Layout.of([(layout.channels, 0, True)]))
         self.gate = Gate(radial_width, layout)
+        self.gates = SO2Linear(layouts_in, Layout.of([(self.gate.gates, 0, True)]))
         self.second = SO2Linear([layout], layout_out)
 
     def forward(self, inputs: list[Features], radial: Tensor) -> Features:

@@ -37,20 +37,24 @@ class EntryLinear(nn.Module):
 
 
 class Gate(nn.Module):
-    """Non-linearity by m: every channel, for each |m|, times a function of the edge's length, times a gate of the channel.
+    """Non-linearity by m: a function of the edge's length for every channel and |m|, then SiLU on invariants and gates on the
+    rest.
 
-    The function of the length is linear in `RadialNetwork`'s features; the gate is the sigmoid of an invariant of its own.
+    The function of the length is linear in `RadialNetwork`'s features; a gate is the sigmoid of an invariant of its own.
     """
 
     def __init__(self, width: int, layout: Layout) -> None:
         super().__init__()
+        self.scalars = layout.scalars
+        self.gates = layout.channels - layout.scalars
         self.widths = [layout.width(m) for m in range(layout.l_max + 1)]
         self.linear = nn.Linear(width, sum(self.widths))
 
     def forward(self, slabs: Features, gates: Tensor, radial: Tensor) -> Features:
-        """Features by m, gates [n, channels] before the sigmoid, radial features [n, width] -> features by m."""
-        opened = torch.sigmoid(gates)
+        """Features by m, `gates` invariants [n, gates], radial features [n, width] -> features by m."""
         factors = torch.split(self.linear(radial), self.widths, dim=1)
+        scalars = slabs[0][:, 0, : self.scalars] * factors[0][:, : self.scalars]
+        opened = torch.sigmoid(torch.cat([scalars, gates], dim=1))  # SiLU(x) = x sigmoid(x)
         n = opened.shape[1]
         return [x * (f * opened[:, n - w :])[:, None] for x, f, w in zip(slabs, factors, self.widths, strict=True)]
 

@@ -59,10 +59,10 @@ class SO2Linear(nn.Module):
         terms = [(x[m], weight) for x, weight in zip(inputs, self._of(m), strict=True) if len(x) > m]
         if not terms:
             return inputs[0][0].new_zeros(n, 2, self.layout_out.width(m))
-        total = terms[0][0].reshape(2 * n, -1) @ terms[0][1]
+        total = terms[0][0].flatten(0, 1) @ terms[0][1]
         for x, weight in terms[1:]:
-            total = torch.addmm(total, x.reshape(2 * n, -1), weight)
-        return total.reshape(n, 2, -1)
+            total = torch.addmm(total, x.flatten(0, 1), weight)
+        return total.reshape(n, 2, self.layout_out.width(m))
 
     def _of(self, m: int) -> list[Tensor]:
         parameters = self.weights[m]

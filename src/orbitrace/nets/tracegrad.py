@@ -31,6 +31,8 @@ class InvariantNetwork(nn.Module):
         super().__init__()
         self.linear1, self.linear2, self.linear3 = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        # z starts at zero, and so does its gradient: a fresh network is the one without TraceGrad.
+        nn.init.zeros_(self.linear3.weight)
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Invariants u [n, width] -> (z [n, outputs], d(sum_p z_p)/du [n, width])."""

@@ -66,7 +66,7 @@ class Blocks:
         sizes = shapes[:, 0].astype(np.int64) * shapes[:, 1]
         if not np.array_equal(order, np.arange(len(order))):
             values = values[_gather(np.concatenate([[0], np.cumsum(sizes)])[:-1][order], sizes[order])]
-        return Blocks(np.asarray(pairs, dtype=np.int32)[order], shapes[order], values)
+        return Blocks(np.asarray(pairs, dtype=np.int32)[order], shapes[order].astype(np.int64), values)
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -81,7 +81,8 @@ class Blocks:
     @cached_property
     def onsite(self) -> NDArray[np.bool_]:
         """[n_pairs] True where the block belongs to one atom: i = j and R = 0."""
-        return (self.pairs[:, 3] == self.pairs[:, 4]) & (self.pairs[:, :3] == 0).all(axis=1)
+        same: NDArray[np.bool_] = (self.pairs[:, 3] == self.pairs[:, 4]) & (self.pairs[:, :3] == 0).all(axis=1)
+        return same
 
     def block(self, pair: int) -> Values:
         """View of one block: [rows, columns]."""
@@ -149,7 +150,8 @@ class Blocks:
 
     def lengths(self, structure: Structure) -> Floats:
         """[n_pairs] distance between the atoms of each pair, Å."""
-        return np.linalg.norm(structure.pair_vectors(self.pairs), axis=1)
+        lengths: Floats = np.linalg.norm(structure.pair_vectors(self.pairs), axis=1)
+        return lengths
 
     def _index(self, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places of the values of some blocks in the flat array, block after block."""
@@ -161,7 +163,8 @@ def _gather(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.i
     """Concatenation of ranges start..start+size."""
     total = int(sizes.sum())
     begins = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else np.zeros(0, dtype=np.int64)
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - begins, sizes)
+    places: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - begins, sizes)
+    return places
 
 
 def _keys(*tables: Pairs) -> list[NDArray[np.int64]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.structure import Structure
 
 
-class Spin(str, Enum):
+class Spin(StrEnum):
     """Treatment of spin. Only `NONE` has blocks that are not spin-doubled."""
 
     NONE = "none"

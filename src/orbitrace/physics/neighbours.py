@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
+from scipy.spatial import cKDTree
 
 from orbitrace.errors import InputError
 from orbitrace.physics.blocks import Pairs, sort_pairs
 from orbitrace.physics.orbitals import SYMBOLS, Basis
-from orbitrace.physics.structure import Structure
+from orbitrace.physics.structure import Floats, Ints, Structure
 
 # Å. Neighbours of a perfect crystal may lie on the cutoff itself; rounding must not decide about them.
 TOLERANCE = 1e-9
@@ -56,12 +56,34 @@ def find_pairs(structure: Structure, basis: Basis) -> Pairs:
 
 def _within(structure: Structure, cutoff: float) -> Pairs:
     """Pairs no farther apart than one common cutoff, without the atoms themselves, unsorted."""
-    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    box = np.where(np.array(structure.pbc)[:, None], structure.lattice, 0.0)
-    i, j, shift = search.compute(structure.positions, box, structure.pbc, quantities="ijS")
-    pairs = np.empty((len(i), 5), dtype=np.int32)
-    pairs[:, :3], pairs[:, 3], pairs[:, 4] = shift, i, j
-    return pairs
+    periodic = np.flatnonzero(structure.pbc)
+    cell = structure.lattice[periodic]
+    inverse = np.linalg.pinv(cell)  # columns: the coordinate along a vector grows by at most their length per Å
+    home = -np.floor(structure.positions @ inverse).astype(np.int64)  # takes each atom into the cell, wherever it stands
+    wrapped = structure.positions + home @ cell
+    images, atoms = _images(wrapped @ inverse, cutoff * np.linalg.norm(inverse, axis=0))
+    found = cKDTree(wrapped).sparse_distance_matrix(cKDTree(wrapped[atoms] + images @ cell), cutoff, output_type="ndarray")
+    i, image = found["i"], found["j"]
+    pairs = np.zeros((len(i), 5), dtype=np.int32)
+    pairs[:, periodic] = images[image] + home[atoms[image]] - home[i]
+    pairs[:, 3], pairs[:, 4] = i, atoms[image]
+    itself = (pairs[:, 3] == pairs[:, 4]) & (images[image] == 0).all(axis=1)
+    others: Pairs = pairs[~itself]
+    return others
+
+
+def _images(inside: Floats, reach: Floats) -> tuple[Ints, Ints]:
+    """Images that lie close to the cell: their lattice vectors [n, d], and the atoms that they are images of [n].
+
+    `inside` [n_atoms, d] are the coordinates of the atoms in their d periodic directions, `reach` [d] how far to go in each.
+    """
+    steps = [np.arange(-limit, limit + 1) for limit in np.floor(reach + 1).astype(np.int64)]
+    shifts = (
+        np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, len(steps)) if steps else np.zeros((1, 0), np.int64)
+    )
+    low, high = inside.min(axis=0) - reach, inside.max(axis=0) + reach
+    near = [((inside + shift >= low) & (inside + shift <= high)).all(axis=1).nonzero()[0] for shift in shifts]
+    return np.repeat(shifts, [len(some) for some in near], axis=0), np.concatenate(near)
 
 
 def _check(structure: Structure, basis: Basis) -> None:

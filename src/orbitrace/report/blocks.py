@@ -41,9 +41,10 @@ class Matrix:
 
 def bars(values: Mapping[str, float]) -> tuple[Bar, ...]:
     """Bars from the largest value to the smallest."""
-    largest = max(values.values(), default=0.0) or 1.0
-    ordered = sorted(values.items(), key=lambda item: -item[1])
-    return tuple(Bar(name, digits(value), round(100 * value / largest, 1)) for name, value in ordered)
+    lengths = {name: value if math.isfinite(value) else 0.0 for name, value in values.items()}
+    largest = max(lengths.values(), default=0.0) or 1.0
+    ordered = sorted(values, key=lambda name: -lengths[name])
+    return tuple(Bar(name, digits(values[name]), round(100 * lengths[name] / largest, 1)) for name in ordered)
 
 
 def block_bars(per_block: Mapping[str, float]) -> tuple[Bar, ...]:
@@ -89,7 +90,7 @@ def _matrix(title: str, values: Mapping[tuple[str, str], float], strength: _Stre
 
 
 def _parts(name: str) -> tuple[str, str, bool]:
-    """ "C s1 - C p1 on-site" -> the two shells, and whether they belong to one atom."""
+    """The two shells of a block like "C s1 - C p1 on-site", and whether they belong to one atom."""
     first, _, second = name.removesuffix(ONSITE).partition(" - ")
     return first, second, name.endswith(ONSITE)
 

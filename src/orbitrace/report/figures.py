@@ -1,34 +1,45 @@
-"""Figures as vector graphics inside the page: drawn by matplotlib, coloured by the page, so that they follow its light or dark."""
+"""Figures as vector graphics inside the page: drawn by matplotlib, coloured by the page's style sheet (light or dark)."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from ase.data import covalent_radii
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from orbitrace.bands.plot import COLOURS, REFERENCE_COLOURS, draw_bands
 from orbitrace.physics.spectrum import Spectrum
-from orbitrace.physics.structure import Floats, Structure
+from orbitrace.physics.structure import Floats, Ints, Structure
 from orbitrace.report.results import Row
 
-# Stand-ins that matplotlib draws with, and what the page's style sheet calls them.
-INK, MUTED, RULE, ACCENT, SECOND = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
-_COLOURS = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", SECOND: "--second"}
-_STYLE: dict[str, Any] = {
+# Stand-ins that matplotlib draws with, and what the page's style sheet calls them; the last ones are those of `bands.plot`.
+INK, MUTED, RULE, ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
+_COLOURS = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    ACCENT: "--accent",
+    **dict(zip(COLOURS, ("--accent", "--second"), strict=True)),
+    **dict(zip(REFERENCE_COLOURS, ("--ink", "--muted"), strict=True)),
+    "#999999": "--muted",
+    "#bbbbbb": "--rule",
+}
+# Untyped, because a type checker wants every key as a literal where it is used.
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "orbitrace",  # equal figures have equal bytes
     "path.simplify": False,
-    "text.parse_math": False,  # names come from users
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "text.color": INK,
@@ -44,28 +55,26 @@ _STYLE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "xtick.minor.size": 0.0,
     "ytick.minor.size": 1.5,
-    "lines.solid_joinstyle": "round",
     "legend.frameon": False,
 }
 _MOST_ATOMS = 3000  # drawn in a structure
+_LONGEST_BOND = 3.2  # Å
 _MOST_STATES = 4000  # drawn in a figure of errors
 
 
 def bands_figure(spectrum: Spectrum, own: Spectrum | None, window: tuple[float, float]) -> str:
-    """Predicted bands along their path, over the DFT code's own if these are given; `window` is in eV from the Fermi level."""
-    with mpl.rc_context(_STYLE):
-        axes, figure = _axes(4.4, 3.6)
-        zero = spectrum.fermi_level is not None and (own is None or own.fermi_level is not None)
-        for bands, style in ((own, _OWN), (spectrum, _PREDICTED if own else _ALONE)):
-            if bands is not None:
-                _draw_bands(axes, bands, style, zero, window)
-        if zero:
-            axes.axhline(0.0, color=MUTED, linewidth=0.6, dashes=(2, 2))
-        lower, upper = _shown(spectrum, zero, window)
-        axes.set(ylim=(lower, upper), ylabel="E − E_F (eV)" if zero else "E (eV)")
-        _mark_points(axes, spectrum)
-        if own is not None:
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=1.8, borderpad=0.1)
+    """Predicted bands along their path, over the DFT code's own if these are given; `window` is in eV from the Fermi level.
+
+    Raises
+    ------
+    InputError
+        If the two follow different paths.
+    """
+    frame = {"axes.spines.top": True, "axes.spines.right": True, "xtick.major.size": 0}
+    with mpl.rc_context(_STYLE | frame | {"path.simplify": True}):
+        reference = None if own is None else _plain(own)
+        figure = draw_bands(_plain(spectrum), reference, window, ("predicted", "DFT"), "")
+        _fit(figure, 4.4, 4.0)
         return _svg(figure, "Band structure" + ("" if own is None else ", predicted and computed by DFT"))
 
 
@@ -82,7 +91,7 @@ def states_figure(energies: Floats, errors: Floats, rmse: float) -> str:
         dots[1::3, 0] += 1e-3 * np.ptp(energies)
         dots[2::3] = np.nan
         axes.plot(*dots.T, color=ACCENT, linewidth=1.8, solid_capstyle="round", alpha=0.55)
-        axes.set(xlabel="E − E_F of DFT (eV)", ylabel="predicted − DFT (meV)")
+        axes.set(xlabel="DFT energy − Fermi level (eV)", ylabel="predicted − DFT (meV)")
         return _svg(figure, "Error of every state against its energy")
 
 
@@ -112,69 +121,25 @@ def structure_figure(structure: Structure) -> str | None:
     """Atoms and bonds seen along the third lattice vector; one element is coloured by height. None if there are too many."""
     if structure.n_atoms > _MOST_ATOMS:
         return None
-    view = _along_third(structure)
-    positions, numbers, home = _repeated(structure, view)
-    top = _groups(positions, numbers)
-    bonds = _bonds(positions, numbers)
+    positions, numbers, cell = _repeated(structure, _along_third(structure))
+    coloured = _coloured(positions, numbers)
+    pairs = bonds(positions, numbers)
     with mpl.rc_context(_STYLE):
-        axes, figure = _axes(3.0, 2.6)
+        axes, figure = _axes(3.0, 2.2)
         for group, colour in ((False, MUTED), (True, ACCENT)):
-            chosen = bonds[(top[bonds] == group).all(axis=1)]
+            chosen = pairs[(coloured[pairs] == group).any(axis=1)]
             ends = np.full((len(chosen), 3, 2), np.nan)
-            ends[:, 0], ends[:, 1] = positions[chosen[:, 0], :2], positions[chosen[:, 1], :2]
-            axes.plot(*ends.reshape(-1, 2).T, color=colour, linewidth=0.8, alpha=0.85, solid_capstyle="round")
-            axes.plot(*positions[top == group, :2].T, ".", color=colour, markersize=1.6 if len(chosen) else 4.0)
-        axes.plot(*home.T, color=INK, linewidth=1.0)
+            # Each atom draws its half of a bond in its own colour.
+            for end in (0, 1):
+                mine, other = positions[chosen[:, end], :2], positions[chosen[:, 1 - end], :2]
+                ends[:, 0], ends[:, 1] = mine, (mine + other) / 2
+                axes.plot(*ends[coloured[chosen[:, end]] == group].reshape(-1, 2).T, color=colour, linewidth=0.9)
+            axes.plot(*positions[coloured == group, :2].T, ".", color=colour, markersize=2.0 if len(pairs) else 4.0)
+        axes.plot(*cell.T, color=INK, linewidth=1.0)
         axes.set_aspect("equal")
         axes.set_axis_off()
+        _frame(axes, cell if len(cell) else positions[:, :2])
         return _svg(figure, "Structure, seen from above")
-
-
-# --- bands -----------------------------------------------------------------------------------------------------------------
-
-_OWN: dict[str, Any] = {"color": MUTED, "linewidth": 2.6, "alpha": 0.5, "label": "DFT"}
-_PREDICTED: dict[str, Any] = {"color": ACCENT, "linewidth": 0.9, "label": "predicted"}
-_ALONE: dict[str, Any] = {"color": ACCENT, "linewidth": 1.1, "label": "predicted"}
-
-
-def _draw_bands(axes: Axes, bands: Spectrum, style: dict[str, Any], zero: bool, window: tuple[float, float]) -> None:
-    shift = bands.fermi_level if zero and bands.fermi_level is not None else 0.0
-    x = bands.distances
-    # A path may jump: there the line breaks.
-    gaps = np.flatnonzero(np.diff(x) == 0) + 1
-    for spin, energies in enumerate(bands.energies - shift):
-        inside = (energies.max(axis=0) >= window[0] - 1) & (energies.min(axis=0) <= window[1] + 1) if zero else slice(None)
-        y = np.insert(energies[:, inside], gaps, np.nan, axis=0)
-        lines = axes.plot(np.insert(x, gaps, np.nan), y, **style, linestyle="-" if spin == 0 else (0, (3, 1.5)))
-        for line in lines[1 if spin == 0 else 0 :]:
-            line.set_label("_")
-
-
-def _shown(spectrum: Spectrum, zero: bool, window: tuple[float, float]) -> tuple[float, float]:
-    """The energies shown: the window, or less where only some bands about the Fermi level are known."""
-    if not zero:
-        return float(spectrum.energies.min()), float(spectrum.energies.max())
-    energies = spectrum.energies - (spectrum.fermi_level or 0.0)
-    lowest = window[0] if spectrum.first_band == 0 else float(energies.min()) - 0.02 * float(np.ptp(energies))
-    return max(window[0], lowest), min(window[1], float(energies.max()) + 0.02 * float(np.ptp(energies)))
-
-
-def _mark_points(axes: Axes, spectrum: Spectrum) -> None:
-    """Named k points below, with a line at each; two that meet at a jump share a place."""
-    x = spectrum.distances
-    names: dict[float, list[str]] = {}
-    for k, name in spectrum.labels:
-        place = names.setdefault(float(x[k]), [])
-        shown = "Γ" if name.upper() in ("G", "GAMMA", "\\GAMMA", "Γ") else name
-        if shown not in place:
-            place.append(shown)
-    axes.set_xticks(list(names), ["|".join(place) for place in names.values()])
-    axes.tick_params(axis="x", length=0)
-    for place in names:
-        axes.axvline(place, color=RULE, linewidth=0.7, zorder=0)
-    if not names:
-        axes.set_xlabel("k along the path (1/Å)")
-    axes.set_xlim(x[0], max(x[-1], x[0] + 1e-9))
 
 
 # --- structure -------------------------------------------------------------------------------------------------------------
@@ -191,41 +156,65 @@ def _along_third(structure: Structure) -> Floats:
     return np.array([right, np.cross(up, right), up])
 
 
-def _repeated(structure: Structure, view: Floats) -> tuple[Floats, Floats, Floats]:
-    """Positions and atomic numbers of some cells in the view's frame, and the outline [5, 2] of the first."""
-    across = [3 if periodic and structure.n_atoms <= 150 else 1 for periodic in structure.pbc[:2]]
-    shifts = [i * structure.lattice[0] + j * structure.lattice[1] for i in range(across[0]) for j in range(across[1])]
-    positions = np.concatenate([structure.positions + shift for shift in shifts]) @ view.T
+def _repeated(structure: Structure, view: Floats) -> tuple[Floats, Ints, Floats]:
+    """Positions and atomic numbers of a cell and its neighbours in the view's frame, and the outline [5, 2] of the cell."""
+    around = [(-1, 0, 1) if periodic and structure.n_atoms <= 400 else (0,) for periodic in structure.pbc[:2]]
     a, b = structure.lattice[:2]
-    centre = sum(n // 2 * v for n, v in zip(across, (a, b), strict=True)) + structure.positions.mean(axis=0) - (a + b) / 2
-    corners = np.array([0 * a, a, a + b, b, 0 * a]) + centre
-    home = (corners @ view.T)[:, :2] if any(structure.pbc[:2]) else np.empty((0, 2))
-    return positions, np.tile(structure.numbers, len(shifts)), home
+    shifts = [i * a + j * b for i in around[0] for j in around[1]]
+    positions = np.concatenate([structure.positions + shift for shift in shifts]) @ view.T
+    corners = np.array([0 * a, a, a + b, b, 0 * a]) + structure.positions.mean(axis=0) - (a + b) / 2
+    outline = (corners @ view.T)[:, :2] if all(structure.pbc[:2]) else np.empty((0, 2))
+    return positions, np.tile(structure.numbers, len(shifts)), outline
 
 
-def _groups(positions: Floats, numbers: Floats) -> Floats:
-    """Which atoms have the second colour: the upper half of one element, else all but the first element."""
+def _coloured(positions: Floats, numbers: Ints) -> NDArray[np.bool_]:
+    """Which atoms have the second colour: the upper half of one element, else all but the lightest element."""
     if len(np.unique(numbers)) > 1:
         return np.asarray(numbers != numbers.min())
     heights = positions[:, 2]
     return np.asarray(heights > (heights.min() + heights.max()) / 2)
 
 
-def _bonds(positions: Floats, numbers: Floats) -> Floats:
-    """Pairs [n, 2] of atoms no farther apart than 1.2 times the sum of their covalent radii."""
-    radii = covalent_radii[numbers.astype(int)]
-    pairs = cKDTree(positions).query_pairs(2.4 * radii.max(), output_type="ndarray")
+def bonds(positions: Floats, numbers: Ints) -> Ints:
+    """Pairs [n, 2] of neighbours: not much farther apart than either is from its nearest (heavier than hydrogen, if it is)."""
+    heavy = numbers > 1
+    nearest = np.full(len(positions), np.inf)
+    for among, of in ((heavy, heavy), (np.full_like(heavy, True), ~heavy)):
+        if among.sum() > 1 and of.any():
+            nearest[of] = cKDTree(positions[among]).query(positions[of], k=2)[0][:, 1]
+    reach = 1.2 * np.minimum(nearest, _LONGEST_BOND)
+    pairs = cKDTree(positions).query_pairs(float(reach.max()), output_type="ndarray").reshape(-1, 2)
     lengths = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
-    return np.asarray(pairs[lengths <= 1.2 * radii[pairs].sum(axis=1)])
+    light = ~heavy[pairs].all(axis=1)
+    limit = np.where(light, reach[pairs].min(axis=1), reach[pairs].max(axis=1))
+    return np.asarray(pairs[lengths <= limit])
+
+
+def _frame(axes: Axes, points: Floats) -> None:
+    """Show what lies about some points."""
+    lower, upper = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * float((upper - lower).max()) + 0.5
+    axes.set(xlim=(lower[0] - margin, upper[0] + margin), ylim=(lower[1] - margin, upper[1] + margin))
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------------
 
 
 def _axes(width: float, height: float) -> tuple[Axes, Figure]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
+    figure = Figure()
+    _fit(figure, width, height)
     return figure.add_subplot(), figure
+
+
+def _fit(figure: Figure, width: float, height: float) -> None:
+    """Size in inches, with little empty space about the axes."""
+    figure.set_size_inches(width, height)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
+
+
+def _plain(spectrum: Spectrum) -> Spectrum:
+    """The spectrum with names of k points that matplotlib does not take for formulas."""
+    return replace(spectrum, labels=tuple((k, name.replace("$", "")) for k, name in spectrum.labels))
 
 
 def _logarithmic(axes: Axes) -> None:
@@ -240,7 +229,8 @@ def _logarithmic(axes: Axes) -> None:
 def _svg(figure: Figure, label: str) -> str:
     """The figure as one element of a page, with its colours as those of the style sheet."""
     stream = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(stream, metadata={"Date": None})  # as savefig, which draws everything twice
     text = stream.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)

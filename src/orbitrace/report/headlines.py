@@ -59,7 +59,7 @@ def _of_prediction(prediction: Prediction, several: bool) -> Iterator[Headline]:
         return
     subject = f"{prediction.target} by {prediction.model}" if several else prediction.target
     errors = evaluation.hamiltonian
-    aligned = f"{digits(errors.mae_aligned)} after the gauge shift"
+    aligned = f"{digits(errors.mae_aligned)} meV after the gauge shift"
     yield Headline(subject, "Hamiltonian MAE", digits(errors.mae), "meV", aligned)
     if evaluation.band_rmse is not None and evaluation.window is not None:
         detail = energy_window(evaluation.window)

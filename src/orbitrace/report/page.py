@@ -102,12 +102,10 @@ def _target(prediction: Prediction, notes: list[str]) -> dict[str, Any]:
 
 def _target_facts(prediction: Prediction, seen: Pictures) -> Facts:
     facts: Facts = list(seen.facts)
-    if prediction.evaluation is not None and prediction.evaluation.band_rmse is not None:
-        facts.append(("band RMSE", f"{digits(prediction.evaluation.band_rmse * 1000)} meV"))
     if prediction.has_reference:
         facts.append(("reference", prediction.reference_code))
     if prediction.info is not None:
-        facts.append(("Hamiltonian (DeepH format)", str(prediction.hamiltonian)))
+        facts.append(("files", prediction.place))
     return facts
 
 
@@ -147,7 +145,7 @@ def _model(model: Model) -> dict[str, Any]:
         "samples": samples[:_SHOWN_BARS],
         "more_samples": samples[_SHOWN_BARS:],
         "settings": json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) if settings else None,
-        "split_ids": [(part, [str(i) for i in ids]) for part, ids in split.items()],
+        "split_ids": [(part, [str(i) for i in ids]) for part, ids in split.items() if ids],
     }
 
 
@@ -161,9 +159,9 @@ def _model_facts(model: Model) -> Facts:
         facts += [("steps", digits(last.step)), ("time", " ".join(duration(last.seconds)))]
     if model.best is not None:
         facts.append(("kept", f"step {digits(model.best.step)}"))
-        facts.append(("validation MAE there", f"{digits(model.best.validation_mae)} meV"))
+        facts.append(("validation MAE of it", f"{digits(model.best.validation_mae)} meV"))
         if isfinite(model.best.train_mae):
-            facts.append(("training MAE there", f"{digits(model.best.train_mae)} meV"))
+            facts.append(("training MAE of it", f"{digits(model.best.train_mae)} meV"))
     train = settings.get("train") or {}
     facts += [(name, str(train[name])) for name in ("seed", "precision") if name in train]
     return facts
@@ -194,7 +192,7 @@ def _blocks(evaluation: Evaluation | None) -> Blocks | None:
 def _metrics(results: Results) -> dict[str, Any] | None:
     several = len(results.models) > 1
     rows = [
-        _row(p.target, f"predicted by {p.model}" if several else "never trained on", p.evaluation)
+        _row(p.target, f"target, by {p.model}" if several else "target", p.evaluation)
         for p in results.predictions
         if p.evaluation is not None
     ]

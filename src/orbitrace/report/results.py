@@ -109,11 +109,24 @@ class Model:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A target predicted by a model; the two infos are those of the DeepH folders of prediction and reference."""
+    """A target predicted by a model.
+
+    Parameters
+    ----------
+    has_reference
+        Whether the DFT code computed it too.
+    place
+        Folder of the prediction, for people to read.
+    hamiltonian, bands, own_bands
+        Where the predicted blocks, their bands, and those of the DFT code are (or will be).
+    info, reference_info
+        What the DeepH folders of prediction and reference say of themselves.
+    """
 
     model: str
     target: str
     has_reference: bool
+    place: str
     hamiltonian: Path
     bands: Path
     own_bands: Path
@@ -123,7 +136,7 @@ class Prediction:
 
     @property
     def reference_code(self) -> str:
-        """The DFT code that computed the reference, with its version."""
+        """The DFT code that computed the reference, with its version and what else is known of the run after a semicolon."""
         made = (self.reference_info or {}).get("orbitrace", {}).get("provenance", {})
         return " ".join(str(made[key]) for key in ("code", "version") if made.get(key)) or "the DFT code"
 
@@ -191,10 +204,9 @@ def read_log(file: Path) -> tuple[Row, ...]:
     rows: dict[int, Row] = {}
     with file.open(newline="", encoding="utf-8", errors="replace") as stream:
         for cells in csv.DictReader(stream):
-            step = _number(cells.get("step"))
-            if isfinite(step):
-                numbers = (_number(cells.get(name)) for name in Row._fields[1:])
-                rows[int(step)] = Row(int(step), *numbers)
+            step, seconds, *errors = (_number(cells.get(name)) for name in Row._fields)
+            if isfinite(step) and isfinite(seconds):
+                rows[int(step)] = Row(int(step), seconds, *errors)
     return tuple(rows[step] for step in sorted(rows))
 
 
@@ -221,7 +233,7 @@ def _quarantined(table: Path) -> list[Quarantined]:
     if not table.exists():
         return []
     lines = table.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-    return [Quarantined(*(line.split("\t", 2) + ["", ""])[:3]) for line in lines if line.strip()]
+    return [Quarantined(*[*line.split("\t", 2), "", ""][:3]) for line in lines if line.strip()]
 
 
 def _model(root: Path, name: str, notes: list[str]) -> Model:
@@ -244,6 +256,7 @@ def _prediction(root: Path, model: str, target: str, has_reference: bool, notes:
         model=model,
         target=target,
         has_reference=has_reference,
+        place=str(Path(layout.BANDS.format(**names)).parent),
         hamiltonian=hamiltonian,
         bands=root / layout.BANDS.format(**names),
         own_bands=reference / "bands.h5",

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from orbitrace import interchange
+from orbitrace.bands.compare import BandErrors, compare_bands
 from orbitrace.bands.files import read_spectrum
 from orbitrace.config import EvaluateSection
+from orbitrace.errors import InputError
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.physics.spectrum import Spectrum
 from orbitrace.physics.structure import Floats, Structure
@@ -44,87 +46,96 @@ def pictures(prediction: Prediction, notes: list[str]) -> Pictures:
     spectrum = _spectrum(prediction.bands, notes)
     own = _spectrum(prediction.own_bands, notes) if prediction.has_reference else None
     structure = attempt(notes, lambda: interchange.read_structure(prediction.hamiltonian)) if prediction.info else None
-    not_compared = _not_compared(prediction, spectrum, own)
-    reference = None if not_compared else own
-    return Pictures(
-        bands=_bands(prediction, spectrum, reference) if spectrum else None,
-        states=_states(prediction, spectrum, reference) if spectrum and reference else None,
-        structure=_structure(structure) if structure else None,
-        facts=(*_atoms(structure), *_facts(spectrum, reference)),
-        not_compared=not_compared,
-    )
+    bands, not_compared = _bands(prediction, spectrum, own) if spectrum else (None, "")
+    errors = _errors(spectrum, own, _window(prediction)) if spectrum and own else None
+    states = _states(spectrum, own, errors) if spectrum and own and errors else None
+    facts = (*_atoms(structure), *_facts(spectrum, own), *_error_facts(errors))
+    return Pictures(bands, states, _structure(structure) if structure else None, facts, not_compared)
 
 
 def _spectrum(file: Path, notes: list[str]) -> Spectrum | None:
     return attempt(notes, lambda: read_spectrum(file)) if file.exists() else None
 
 
-def _not_compared(prediction: Prediction, spectrum: Spectrum | None, own: Spectrum | None) -> str:
-    """Why bands cannot be drawn over those of the DFT code; empty if they can, or if there are none."""
-    if spectrum is None or not prediction.has_reference:
-        return ""
-    if own is None:
-        return f"The calculation of {prediction.reference_code} holds no bands of its own to compare with."
-    ours, theirs = _ends(spectrum), _ends(own)
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-3):
-        return f"{prediction.reference_code} computed its bands along another path: they are not drawn here."
-    return ""
+# --- bands -----------------------------------------------------------------------------------------------------------------
 
 
-def _ends(spectrum: Spectrum) -> Floats:
-    """The named points of a path without repetition, or its first and last point."""
-    named = [k for k, _ in spectrum.labels] or [0, len(spectrum.kpoints) - 1]
-    points = spectrum.kpoints[named]
-    repeated = np.r_[False, (np.abs(np.diff(points, axis=0)) < 1e-6).all(axis=1)]
-    return np.asarray(points[~repeated])
+def _bands(prediction: Prediction, spectrum: Spectrum, own: Spectrum | None) -> tuple[Picture, str]:
+    """The bands, over those of the DFT code if these are known and follow the same path, and why not, if so."""
+    window, code, why = _shown(spectrum, _window(prediction)), _code(prediction), ""
+    if own is None and prediction.has_reference:
+        why = f"{code} left no bands of its own to draw; a band RMSE refers to those of its Hamiltonian."
+    try:
+        svg = figures.bands_figure(spectrum, own, window)
+    except InputError:
+        own, why = None, f"{code} computed its bands along another path: they are not drawn here."
+        svg = figures.bands_figure(spectrum, None, window)
+    words = f"Bands of {prediction.target} from the Hamiltonian that {prediction.model} predicted"
+    words += "." if own is None else f" (dashed, in colour), over those that {code} computed (thin)."
+    if spectrum.fermi_level is not None:
+        words += " Energies are in eV from the Fermi level" + ("." if own is None else ", each spectrum from its own.")
+    return Picture(svg, words), why
 
 
-def _bands(prediction: Prediction, spectrum: Spectrum, own: Spectrum | None) -> Picture:
-    svg = figures.bands_figure(spectrum, own, _window(prediction))
-    predicted = f"Bands of {prediction.target} from the Hamiltonian that {prediction.model} predicted"
-    zero = "" if spectrum.fermi_level is None else " Energies are in eV from the Fermi level (dashed)"
-    zero += ", each spectrum from its own." if zero and own is not None else "." if zero else ""
-    if own is None:
-        return Picture(svg, f"{predicted}.{zero}")
-    return Picture(svg, f"{predicted} (thin, in colour), over those that {prediction.reference_code} computed (grey).{zero}")
+def _shown(spectrum: Spectrum, window: tuple[float, float]) -> tuple[float, float]:
+    """Energies shown: the window, or less where only some bands about the Fermi level were computed."""
+    energies = spectrum.energies - (spectrum.fermi_level or 0.0)
+    lowest, highest = float(energies.min()), float(energies.max())
+    margin = 0.03 * (highest - lowest)
+    lower = window[0] if spectrum.first_band == 0 else max(window[0], lowest - margin)
+    upper = min(window[1], highest + margin)
+    return (lower, upper) if lower < upper else (lowest - 1, highest + 1)
 
 
-def _states(prediction: Prediction, spectrum: Spectrum, own: Spectrum) -> Picture | None:
-    window = _window(prediction)
-    found = state_errors(spectrum, own, window)
-    if found is None or not len(found[0]):
+# --- errors ----------------------------------------------------------------------------------------------------------------
+
+
+def _errors(spectrum: Spectrum, own: Spectrum, window: tuple[float, float]) -> BandErrors | None:
+    """Errors of the bands; None if the two cannot be compared level by level."""
+    try:
+        return compare_bands(spectrum, own, window)
+    except InputError:
         return None
-    energies, errors = found
-    rmse = float(np.sqrt((errors**2).mean()))
+
+
+def _states(spectrum: Spectrum, own: Spectrum, errors: BandErrors) -> Picture | None:
+    if errors.aligned is None:
+        return None
+    rmse = 1000 * errors.aligned.rmse
     caption = (
-        f"Error of the band energies: each dot is one state at one k point, predicted minus DFT energy in meV; "
-        f"the shaded strip is ± the root mean square error, {digits(rmse)} meV for {energy_window(window)}."
+        "Error of the band energies: each dot is one state at one k point, predicted minus DFT energy (meV), each from its "
+        f"own Fermi level; the shaded strip is ± the root mean square error, {digits(rmse)} meV for "
+        f"{energy_window(errors.window)}."
     )
-    return Picture(figures.states_figure(energies, errors, rmse), caption)
+    return Picture(figures.states_figure(*state_errors(spectrum, own, errors.window), rmse), caption)
 
 
-def state_errors(spectrum: Spectrum, own: Spectrum, window: tuple[float, float]) -> tuple[Floats, Floats] | None:
-    """Energies (eV) of the DFT code's states in a window, from its Fermi level, and errors (meV) of the predicted ones.
+def state_errors(spectrum: Spectrum, own: Spectrum, window: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Energies (eV) of the DFT code's states in a window, and errors (meV) of the predicted ones, from the Fermi levels.
 
-    None if the two have no k points, bands or Fermi level in common.
+    For spectra that `bands.compare` can compare.
     """
-    comparable = spectrum.kpoints.shape == own.kpoints.shape and np.allclose(spectrum.kpoints, own.kpoints, atol=1e-5)
-    if not comparable or len(spectrum.energies) != len(own.energies):
-        return None
-    if None in (spectrum.first_band, own.first_band, spectrum.fermi_level, own.fermi_level):
-        return None
-    ours, theirs = _numbered(spectrum), _numbered(own)
-    first = max(spectrum.first_band or 0, own.first_band or 0)
-    last = min(ours[1], theirs[1])
-    truth = theirs[0][..., first - (own.first_band or 0) : last - (own.first_band or 0)]
-    errors = 1000 * (ours[0][..., first - (spectrum.first_band or 0) : last - (spectrum.first_band or 0)] - truth)
-    chosen = (truth >= window[0]) & (truth <= window[1])
-    return truth[chosen], errors[chosen]
+    mine, theirs = spectrum.first_band or 0, own.first_band or 0
+    first = max(mine, theirs)
+    last = min(mine + spectrum.energies.shape[2], theirs + own.energies.shape[2])
+    truth = own.energies[:, :, first - theirs : last - theirs] - (own.fermi_level or 0.0)
+    errors = spectrum.energies[:, :, first - mine : last - mine] - (spectrum.fermi_level or 0.0) - truth
+    inside = (truth >= window[0]) & (truth <= window[1])
+    return truth[inside], 1000 * errors[inside]
 
 
-def _numbered(spectrum: Spectrum) -> tuple[Floats, int]:
-    """Energies from the Fermi level, and the number after that of the highest band."""
-    return spectrum.energies - (spectrum.fermi_level or 0.0), (spectrum.first_band or 0) + spectrum.energies.shape[-1]
+def _error_facts(errors: BandErrors | None) -> list[tuple[str, str]]:
+    if errors is None:
+        return []
+    parts = errors.aligned or errors.raw
+    return [
+        ("band RMSE", f"{digits(1000 * parts.rmse)} meV"),
+        ("largest band error", f"{digits(1000 * parts.max)} meV"),
+        ("ghost levels", str(errors.ghosts) if errors.ghosts else "none"),
+    ]
+
+
+# --- structure and facts ---------------------------------------------------------------------------------------------------
 
 
 def _structure(structure: Structure) -> Picture | None:
@@ -156,6 +167,11 @@ def _facts(spectrum: Spectrum | None, own: Spectrum | None) -> list[tuple[str, s
     if spectrum.residuals is not None:
         facts.append(("largest residual of a state", f"{float(np.max(spectrum.residuals)):.0e}".replace("-", "−")))
     return facts
+
+
+def _code(prediction: Prediction) -> str:
+    """The DFT code with its version, without further words."""
+    return prediction.reference_code.partition(";")[0]
 
 
 def _window(prediction: Prediction) -> tuple[float, float]:

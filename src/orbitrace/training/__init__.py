@@ -95,8 +95,9 @@ def _fit(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         trainer = lightning.Trainer(
-            accelerator="auto",
-            devices=1,
+            accelerator=settings.accelerator,
+            devices=settings.devices or "auto",
+            num_nodes=settings.nodes,
             max_epochs=-1,  # a resumed run repeats an epoch's end, which would count twice
             max_steps=settings.steps,
             gradient_clip_val=settings.gradient_clip,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
 from orbitrace.errors import InputError
@@ -78,16 +80,18 @@ class Corpus:
         """Calculations for "train", "validation" and "test", by a stable hash of their ids.
 
         A small data set may leave a part empty by chance; then the calculation whose hash lies nearest to that part moves
-        there, as long as training keeps one.
+        there, as long as training keeps one. Training takes one from the largest part if it has none.
         """
         parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
         for item in self.items:
             parts[split_of(item.id, fractions, seed)].append(item)
+        if not parts["train"] and self.items:
+            parts["train"].append(max(parts.values(), key=len).pop())
         for part, fraction in fractions.items():
             if fraction > 0 and not parts[part] and len(parts["train"]) > 1:
                 parts[part].append(parts["train"].pop(_nearest(parts["train"], seed)))
         if not parts["train"]:
-            raise InputError("shards", f"all {len(self.items)} calculations are kept aside", "some to train on")
+            raise InputError("shards", "no calculation in any of them", "some to train on")
         return parts
 
 
@@ -127,7 +131,8 @@ class PairBatches(Sampler[list[int]]):
     """Batches of a given number of pairs, in an order that depends on the seed and the number of the batch alone.
 
     Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes
-    over the data, so that a resumed training sees exactly what an uninterrupted one would.
+    over the data, so that a resumed training sees exactly what an uninterrupted one would. None holds a calculation twice.
+    Of several processes, each takes every so-manieth batch.
     """
 
     def __init__(self, pairs: Sequence[int], batch_pairs: int, length: int, seed: int) -> None:
@@ -142,11 +147,11 @@ class PairBatches(Sampler[list[int]]):
         return self.length
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = self.epoch * self.length
-        for number, batch in enumerate(self._sequence()):
-            if number >= first + self.length:
-                return
-            if number >= first:
+        together = distributed.is_available() and distributed.is_initialized()
+        rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+        first, end = self.epoch * self.length * ranks, (self.epoch + 1) * self.length * ranks
+        for number, batch in enumerate(islice(self._sequence(), end)):
+            if number >= first and number % ranks == rank:
                 yield batch
 
     def _sequence(self) -> Iterator[list[int]]:
@@ -155,7 +160,7 @@ class PairBatches(Sampler[list[int]]):
         filled, passes = 0, 0
         while True:
             for k in np.random.default_rng((self.seed, passes)).permutation(len(self.pairs)).tolist():
-                if batch and filled + self.pairs[k] > self.batch_pairs:
+                if batch and (filled + self.pairs[k] > self.batch_pairs or k in batch):
                     yield batch
                     batch, filled = [], 0
                 batch.append(k)

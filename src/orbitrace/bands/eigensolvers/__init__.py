@@ -6,7 +6,7 @@ A solver is one file in this room. It supplies
 * ``solve(H, S, n_bands, sigma, settings, states) -> Levels``: the `n_bands` levels nearest to `sigma` (eV), or the lowest if
   `sigma` is None, or all if `n_bands` is None; states may be None if they are not wanted. H and S are CSR, Hermitian, real
   or complex. `first_band` is set if the solver knows it (by inertia, or because it finds all levels). What it cannot do, it
-  says by raising `Unsuited`.
+  says by raising `UnsuitedError`.
 
 The door does the rest for all of them: it refuses an overlap that is not positive definite, hands to ``dense`` what a sparse
 solver declines, sorts, and checks residuals and orthonormality.
@@ -33,7 +33,7 @@ DENSE_LIMIT = 5000  # orbitals up to which LAPACK takes over what a sparse solve
 TOLERANCE = 1e-8  # largest ||H c - E S c|| / (||H c|| + |E| ||S c||), and deviation of C^H S C from 1
 
 
-class Unsuited(Exception):
+class UnsuitedError(Exception):
     """A solver cannot do what is asked of it; the message says why."""
 
 
@@ -128,9 +128,11 @@ def _found(
     """Levels by the solver, or by ``dense`` if the solver declines and the matrix is small."""
     solver = plugins.load(ROOM, name)
     chosen = options.build(solver.Settings, settings or {}, f"{ROOM}.{name}")
+    levels: Levels
     try:
-        return replace(solver.solve(H, S, n_bands, sigma, chosen, states), solver=name)
-    except Unsuited as reason:
+        levels = solver.solve(H, S, n_bands, sigma, chosen, states)
+        return replace(levels, solver=name)
+    except UnsuitedError as reason:
         if H.shape[0] > DENSE_LIMIT:
             raise InputError(
                 where,
@@ -139,7 +141,8 @@ def _found(
                 f"Move sigma, ask for fewer bands, or use the solver 'dense' ({H.shape[0]} orbitals)",
             ) from reason
         dense = plugins.load(ROOM, "dense")
-        return replace(dense.solve(H, S, n_bands, sigma, dense.Settings(), states), solver="dense")
+        levels = dense.solve(H, S, n_bands, sigma, dense.Settings(), states)
+        return replace(levels, solver="dense")
 
 
 def _checked(levels: Levels, H: sparse.csr_matrix, S: sparse.csr_matrix, where: str, tolerance: float) -> Levels:

@@ -10,17 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from orbitrace.bands.eigensolvers import Levels, Unsuited
+from orbitrace.bands.eigensolvers import Levels, UnsuitedError
 from orbitrace.physics.blocks import Values
 
 
 @dataclass(frozen=True)
 class Settings:
-    """This solver has no options."""
+    """Options: there are none."""
 
 
 def solve(
-    H: sparse.csr_matrix, S: sparse.csr_matrix, n_bands: int | None, sigma: float | None, settings: Settings, states: bool
+    H: sparse.csr_matrix,
+    S: sparse.csr_matrix,
+    n_bands: int | None,
+    sigma: float | None,
+    settings: Settings,  # noqa: ARG001 part of the contract
+    states: bool,
 ) -> Levels:
     """Levels of H c = E S c; see the contract of the room."""
     full = H.toarray()
@@ -47,7 +52,7 @@ def _standard_form(H: Values, S: Values) -> tuple[Values, Values]:
     potrf, hegst = linalg.get_lapack_funcs(("potrf", reduction), (H, S))
     lower, info = potrf(S, lower=1, clean=1, overwrite_a=1)
     if info != 0:
-        raise Unsuited("the overlap is not positive definite")
+        raise UnsuitedError("the overlap is not positive definite")
     standard, _ = hegst(H, lower, lower=1, overwrite_a=1)
     return standard, lower
 

@@ -1,11 +1,11 @@
 """Levels near an energy by shift-invert: a sparse factorisation of H - sigma S, and block Lanczos in the S inner product.
 
 SciPy's ``eigsh`` takes complex Hermitian problems to the non-Hermitian Arnoldi method of ARPACK, whose states of degenerate
-levels are not orthogonal, and works on one vector at a time; so the iteration is our own. A last Rayleigh-Ritz step with H and S
-themselves makes the energies independent of the factor's errors to second order.
+levels are not orthogonal, and works on one vector at a time; so the iteration is our own. A last Rayleigh-Ritz step with H
+and S themselves makes the energies independent of the factor's errors to second order.
 
-The factor also counts the levels below sigma (its inertia), which gives the absolute number of each band. Where it cannot (sigma on
-a level, or a diagonal pivot that vanishes), sigma is moved by a few tenths of a millielectronvolt.
+The factor also counts the levels below sigma (its inertia), which gives the absolute number of each band. Where it cannot
+(sigma on a level, or a diagonal pivot that vanishes), sigma is moved by some tenths of a millielectronvolt.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from scipy import linalg, sparse
 
 from orbitrace.bands import lanczos
-from orbitrace.bands.eigensolvers import Levels, Unsuited
-from orbitrace.bands.factors import Factor, Singular, factor
+from orbitrace.bands.eigensolvers import Levels, UnsuitedError
+from orbitrace.bands.factors import Factor, SingularError, factor
 from orbitrace.bands.inertia import NUDGES, count_at, shifted
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
@@ -56,13 +56,18 @@ class Settings:
 
 
 def solve(
-    H: sparse.csr_matrix, S: sparse.csr_matrix, n_bands: int | None, sigma: float | None, settings: Settings, states: bool
+    H: sparse.csr_matrix,
+    S: sparse.csr_matrix,
+    n_bands: int | None,
+    sigma: float | None,
+    settings: Settings,
+    states: bool,  # noqa: ARG001 part of the contract
 ) -> Levels:
     """Levels of H c = E S c nearest to sigma; see the contract of the room."""
     if n_bands is None or sigma is None:
-        raise Unsuited("it finds some levels near an energy, not all or the lowest ones")
+        raise UnsuitedError("it finds some levels near an energy, not all or the lowest ones")
     if 4 * (n_bands + settings.block) > H.shape[0]:
-        raise Unsuited(f"{n_bands} of {H.shape[0]} levels are too many")
+        raise UnsuitedError(f"{n_bands} of {H.shape[0]} levels are too many")
     inverse = _inverse(H, S, sigma, settings.factor)
     for block in (settings.block, 2 * settings.block, 4 * settings.block):
         levels = _nearest(H, S, n_bands, inverse, block, settings)
@@ -70,7 +75,7 @@ def solve(
             return levels
         if _complete(H, S, levels, settings.factor):
             return replace(levels, verified=True)
-    raise Unsuited("counting shows that levels are missing")
+    raise UnsuitedError("counting shows that levels are missing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +102,20 @@ def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str
             matrix = shifted(H, S, sigma + nudge)
             try:
                 made = factor(name, matrix, pivoting)
-            except Singular:
+            except SingularError:
                 continue
             error = np.linalg.norm(matrix @ made.solve(trial) - trial) / np.linalg.norm(trial)
             if error < PROBE and (pivoting or made.negatives() is not None):
                 return _Inverse(sigma + nudge, matrix, made, bool(error > REFINE))
-    raise Unsuited(f"H - sigma S is singular to working precision for every shift near {sigma:.4f} eV")
+    raise UnsuitedError(f"H - sigma S is singular to working precision for every shift near {sigma:.4f} eV")
 
 
 def _nearest(H: sparse.csr_matrix, S: sparse.csr_matrix, n: int, inverse: _Inverse, block: int, settings: Settings) -> Levels:
     """The n levels nearest to the shift."""
     limit = min(settings.max_vectors or 10 * n + 200, H.shape[0] - block)
-    theta, vectors, error = lanczos.largest(inverse, S, n, block, settings.tolerance, limit, settings.seed)
+    _, vectors, error = lanczos.largest(inverse, S, n, block, settings.tolerance, limit, settings.seed)
     if error > 1e2 * settings.tolerance:
-        raise Unsuited(f"after {limit} Lanczos vectors a residual of {error:.1e} is left")
+        raise UnsuitedError(f"after {limit} Lanczos vectors a residual of {error:.1e} is left")
     energies, vectors = _rayleigh_ritz(H, S, vectors)
     below = inverse.factor.negatives()
     near = np.abs(energies - inverse.shift).min() < 1e-8  # on which side such a level lies is a matter of rounding

@@ -28,7 +28,7 @@ class Factor(Protocol):
         ...
 
 
-class Singular(Exception):
+class SingularError(Exception):
     """The matrix is singular to working precision."""
 
 
@@ -37,7 +37,7 @@ def factor(name: str, matrix: sparse.csr_matrix, pivoting: bool = False) -> Fact
 
     Raises
     ------
-    Singular
+    SingularError
         If the matrix is singular to working precision.
     InputError
         If there is no such method.

@@ -90,5 +90,6 @@ def _levels(graph: sparse.csr_matrix) -> Ints:
     while True:
         distance = csgraph.dijkstra(graph, directed=False, indices=start, unweighted=True)
         if distance.max() <= depth:
-            return distance.astype(np.int64)
+            levels: Ints = distance.astype(np.int64)
+            return levels
         start, depth = int(np.argmax(distance)), float(distance.max())

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import SuperLU as ScipySuperLU
 from scipy.sparse.linalg import splu
 
-from orbitrace.bands.factors import Factor, Singular
+from orbitrace.bands.factors import Factor, SingularError
 from orbitrace.bands.factors._dissection import nested_dissection
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Ints
@@ -36,11 +36,11 @@ def factor(matrix: sparse.csr_matrix, pivoting: bool = False) -> Factor:
             options={"SymmetricMode": True},
         )
     except RuntimeError as reason:  # "Factor is exactly singular"
-        raise Singular(str(reason)) from reason
+        raise SingularError(str(reason)) from reason
     pivots = lu.U.diagonal().real
     smallest = float(np.abs(pivots).min())
     if smallest < SMALLEST_PIVOT * np.abs(matrix.data).max():
-        raise Singular(f"the smallest pivot is {smallest:.1e}")
+        raise SingularError(f"the smallest pivot is {smallest:.1e}")
     return SuperLU(lu, order, int((pivots < 0).sum()) if (lu.perm_r == lu.perm_c).all() else None)
 
 

@@ -1,0 +1,136 @@
+"""What is trained on: a stable split, and batches that depend on seed and number alone."""
+
+import pickle
+from collections import Counter
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_cases import STRUCTURES, calculation, labeller, structure
+
+from orbitrace.errors import InputError
+from orbitrace.graphs.shards import write_shard
+from orbitrace.manifest import split_of
+from orbitrace.training.data import Collate, Corpus, PairBatches, Samples
+
+PAIRS = np.random.default_rng(0).integers(20, 200, 23).tolist()
+
+
+def epochs(sampler: PairBatches, first: int, last: int) -> list[list[int]]:
+    result = []
+    for epoch in range(first, last):
+        sampler.set_epoch(epoch)
+        result += list(sampler)
+    return result
+
+
+def test_batches_depend_on_the_seed_and_their_number_alone() -> None:
+    one, same, other = (PairBatches(PAIRS, 400, 5, seed) for seed in (1, 1, 2))
+    assert epochs(one, 0, 6) == epochs(same, 0, 6)
+    assert epochs(one, 0, 6) != epochs(other, 0, 6)
+
+
+def test_a_resumed_training_sees_the_batches_of_an_uninterrupted_one() -> None:
+    whole = epochs(PairBatches(PAIRS, 400, 5, 3), 0, 8)
+    assert epochs(PairBatches(PAIRS, 400, 5, 3), 3, 8) == whole[15:]
+    assert len(whole) == 40
+
+
+def test_the_number_of_steps_between_validations_does_not_change_their_order() -> None:
+    assert epochs(PairBatches(PAIRS, 400, 10, 3), 0, 2) == epochs(PairBatches(PAIRS, 400, 4, 3), 0, 5)
+
+
+@pytest.mark.parametrize("batch_pairs", [1, 150, 400])
+def test_no_batch_is_larger_than_asked_for_unless_one_calculation_is(batch_pairs: int) -> None:
+    for batch in epochs(PairBatches(PAIRS, batch_pairs, 50, 4), 0, 2):
+        assert batch
+        assert len(batch) == 1 or sum(PAIRS[k] for k in batch) <= batch_pairs
+
+
+def test_every_calculation_is_seen_equally_often() -> None:
+    seen = Counter(islice(chain(*epochs(PairBatches(PAIRS, 400, 50, 5), 0, 4)), 20 * len(PAIRS)))
+    assert set(seen.values()) == {20}
+    assert len(seen) == len(PAIRS)
+
+
+def test_passes_differ() -> None:
+    flat = list(chain(*epochs(PairBatches(PAIRS, 400, 50, 5), 0, 2)))
+    assert flat[: len(PAIRS)] != flat[len(PAIRS) : 2 * len(PAIRS)]
+
+
+def test_a_batch_never_holds_a_calculation_twice() -> None:
+    """Where batches are larger than the data set, the same gradient twice costs twice the time and teaches nothing."""
+    for batch in epochs(PairBatches([10, 20, 30], 4000, 20, 6), 0, 1):
+        assert len(set(batch)) == len(batch)
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("shards")
+    paths = [folder / "0000.zarr", folder / "0001.zarr"]
+    for path, seeds in zip(paths, (range(6), range(6, 9)), strict=True):
+        write_shard(path, ((f"run/{k:02d}", calculation(structure(k, 3, elements=(6,)), k)) for k in seeds))
+    return paths
+
+
+def test_all_calculations_of_all_shards_are_found_with_their_sizes(shards: list[Path]) -> None:
+    corpus = Corpus(shards)
+    assert [item.id for item in corpus.items] == [f"run/{k:02d}" for k in range(9)]
+    for item in corpus.items:
+        assert corpus.calculation(item).hamiltonian.n_pairs == item.pairs
+
+
+def test_the_order_of_shards_does_not_matter(shards: list[Path]) -> None:
+    assert Corpus(shards).items == Corpus(shards[::-1]).items
+
+
+def test_parts_never_share_a_calculation_and_adding_data_moves_none(shards: list[Path]) -> None:
+    fractions = {"validation": 0.3, "test": 0.2}
+    seed = next(s for s in range(99) if len({split_of(f"run/{k:02d}", fractions, s) for k in range(6)}) == 3)
+    few, many = (Corpus(paths).split(fractions, seed) for paths in (shards[:1], shards))
+    ids = [item.id for part in many.values() for item in part]
+    assert sorted(ids) == [f"run/{k:02d}" for k in range(9)]
+    for part, items in few.items():
+        assert {item.id for item in items} <= {item.id for item in many[part]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_data_set_still_has_every_part(shards: list[Path], seed: int) -> None:
+    parts = Corpus(shards[1:]).split({"validation": 0.1, "test": 0.1}, seed)
+    assert {part: len(items) for part, items in parts.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_one_calculation_is_trained_on(tmp_path: Path) -> None:
+    write_shard(tmp_path / "one.zarr", [("only", calculation(STRUCTURES["sheet"]))])
+    for seed in range(5):
+        parts = Corpus([tmp_path / "one.zarr"]).split({"validation": 0.2}, seed)
+        assert [item.id for item in parts["train"]] == ["only"]
+
+
+def test_no_shards_are_refused() -> None:
+    with pytest.raises(InputError, match="shards: none were given"):
+        Corpus([])
+
+
+def test_samples_are_labelled_and_the_same_each_time(shards: list[Path]) -> None:
+    corpus = Corpus(shards)
+    samples = Samples(corpus, corpus.items, labeller())
+    assert len(samples) == 9
+    first, again = samples[3], samples[3]
+    assert first.name == "run/03"
+    np.testing.assert_array_equal(first.labels.hamiltonian[0], again.labels.hamiltonian[0])
+    batch = Collate(torch.float64)([samples[0], samples[3]])
+    assert batch.hamiltonian.dtype == torch.float64
+
+
+def test_samples_travel_to_worker_processes(shards: list[Path]) -> None:
+    corpus = Corpus(shards)
+    samples = Samples(corpus, corpus.items, labeller())
+    _ = samples[0]
+    twin = pickle.loads(pickle.dumps(samples))
+    np.testing.assert_array_equal(twin[4].labels.hamiltonian[0], samples[4].labels.hamiltonian[0])
