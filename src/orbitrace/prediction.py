@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from orbitrace.errors import InputError
 from orbitrace.graphs.assembly import Assembly, to_blocks
@@ -76,8 +75,9 @@ class Predictor:
         self.labeller = trained.labeller
         self.dtype: torch.dtype = getattr(torch, trained.precision)
         self.device = device
-        self.network: nn.Module = trained.build().to(device)
-        self.assembly = Assembly(trained.basis).to(self.dtype).to(device)
+        self.network = trained.build().to(device)
+        with checkpoints.default_dtype(self.dtype):
+            self.assembly = Assembly(trained.basis).to(device)
 
     @torch.no_grad()
     def __call__(self, structure: Structure, overlap: Blocks) -> Blocks:

@@ -72,7 +72,7 @@ def test_a_reference_on_another_path_is_refused(tmp_path: Path, bands):
 
 
 def test_an_unknown_format_or_an_empty_window_is_refused(tmp_path: Path, bands):
-    with pytest.raises(InputError, match="unknown format '.bmp'. Expected one of .png, .pdf, .svg"):
+    with pytest.raises(InputError, match=r"unknown format '.bmp'. Expected one of .png, .pdf, .svg"):
         plot_bands(bands, tmp_path / "bands.bmp")
     with pytest.raises(InputError, match="two ascending energies"):
         plot_bands(bands, tmp_path / "bands.png", window=(1.0, 1.0))

@@ -16,6 +16,7 @@ from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.structure import Structure
 
+RIPPLE = np.array([[0.0, 0.1, 0.2], [0.05, 0.0, -0.1]])  # Å
 SOME_K = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [1 / 3, 1 / 3, 0.0], [0.17, 0.31, 0.0]])
 
 
@@ -27,7 +28,7 @@ def levels(calculation: Calculation, k: np.ndarray = SOME_K) -> np.ndarray:
 def crystal() -> Calculation:
     """Rippled graphene with s and p orbitals: no symmetry but time reversal."""
     flat = honeycomb()
-    return slater_koster(Structure(flat.positions + [[0.0, 0.1, 0.2], [0.05, 0.0, -0.1]], flat.lattice, flat.numbers))
+    return slater_koster(Structure(flat.positions + RIPPLE, flat.lattice, flat.numbers))
 
 
 @pytest.mark.parametrize("angle", [60, 120])
@@ -43,7 +44,7 @@ def test_dirac_point_of_graphene_is_at_k():
 
 def test_moving_an_atom_by_a_lattice_vector_leaves_the_bands(crystal):
     s = crystal.structure
-    moved = Structure(s.positions + [[0, 0, 0], 2 * s.lattice[0] - s.lattice[1]], s.lattice, s.numbers)
+    moved = Structure(s.positions + np.outer([0, 1], 2 * s.lattice[0] - s.lattice[1]), s.lattice, s.numbers)
     assert not np.array_equal(slater_koster(moved).hamiltonian.pairs, crystal.hamiltonian.pairs)
     assert np.allclose(levels(slater_koster(moved)), levels(crystal), rtol=0, atol=1e-10)
 
@@ -63,7 +64,7 @@ def test_another_cell_of_the_same_lattice_has_the_same_bands(crystal):
 def test_bands_of_a_supercell_are_those_of_the_cell_folded(crystal):
     folded = repeated(crystal, (2, 3, 1))
     k = np.array([0.17, 0.31, 0.0])
-    inner = [(k + [a, b, 0]) / [2, 3, 1] for a in range(2) for b in range(3)]
+    inner = [(k + np.array([a, b, 0])) / [2, 3, 1] for a in range(2) for b in range(3)]
     assert np.allclose(levels(folded, k), np.sort(levels(crystal, np.array(inner)).reshape(-1)), rtol=0, atol=1e-9)
     built = slater_koster(folded.structure)  # from the atoms of the large cell
     assert np.array_equal(built.hamiltonian.pairs, folded.hamiltonian.pairs)
@@ -170,12 +171,12 @@ def test_an_overlap_that_is_not_positive_definite_is_refused_by_its_k():
 
 
 def test_a_window_without_bands_is_refused():
-    with pytest.raises(InputError, match="no band between 50.000 and 51.000 eV"):
+    with pytest.raises(InputError, match=r"no band between 50.000 and 51.000 eV"):
         band_structure(replace(chain(), fermi_level=0.0), SOME_K, settings=Settings(window=(50.0, 51.0)))
 
 
 def test_more_bands_than_there_are_are_refused():
-    with pytest.raises(InputError, match="n_bands: 3. Expected 1 to 1"):
+    with pytest.raises(InputError, match=r"n_bands: 3. Expected 1 to 1"):
         band_structure(replace(chain(), fermi_level=0.0), SOME_K, settings=Settings(n_bands=3))
 
 

@@ -52,7 +52,7 @@ def test_a_sparse_solver_gives_the_same_density_in_the_window():
 
 @pytest.mark.parametrize("width", [0.0, -0.1, float("nan")])
 def test_a_width_that_is_not_positive_is_refused(width):
-    with pytest.raises(InputError, match="width: .* a positive number"):
+    with pytest.raises(InputError, match=r"width: .* a positive number"):
         density_of_states(graphene(), width=width, mesh=(3, 3, 1))
 
 

@@ -22,7 +22,7 @@ def named(structure: Structure, **options: object) -> list[tuple[str, np.ndarray
 
 
 def twisted(m: int, n: int) -> Structure:
-    """The cell of a twisted bilayer: the lattice vectors m a1 + n a2 and -n a1 + (m + n) a2 of graphene, with atoms somewhere."""
+    """The cell of a twisted bilayer of graphene, m a1 + n a2 and -n a1 + (m + n) a2, with atoms somewhere."""
     layer = honeycomb()
     lattice = np.array([[m, n, 0], [-n, m + n, 0], [0, 0, 1]]) @ layer.lattice
     fractional = np.random.default_rng(0).uniform(size=(200, 3)) * [1, 1, 0]
@@ -119,18 +119,20 @@ def test_vacuum_is_found_from_the_atoms_or_from_the_pairs():
     assert periodic_directions(layer, graphene().hamiltonian.pairs) == (True, True, False)
     graphite = Structure(layer.positions, np.diag([1, 1, 3.4 / 20]) @ layer.lattice, layer.numbers)
     assert periodic_directions(graphite) == (True, True, True)
-    across = Structure(layer.positions + [[0, 0, 19.5], [0, 0, 20.5]], layer.lattice, layer.numbers)  # atoms beyond the cell
+    across = Structure(
+        layer.positions + np.outer([19.5, 20.5], [0, 0, 1]), layer.lattice, layer.numbers
+    )  # atoms beyond the cell
     assert periodic_directions(across) == (True, True, False)
 
 
 @pytest.mark.parametrize("density", [0.0, -3.0, float("inf")])
 def test_a_density_that_is_not_positive_is_refused(density):
-    with pytest.raises(InputError, match="density: .* Expected a positive number"):
+    with pytest.raises(InputError, match=r"density: .* Expected a positive number"):
         band_path(honeycomb(), density=density)
 
 
 def test_an_unknown_point_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="unknown point 'X'. Expected a path of G, K, M, the points of this lattice"):
+    with pytest.raises(InputError, match=r"unknown point 'X'. Expected a path of G, K, M, the points of this lattice"):
         band_path(honeycomb(), "GXG")
 
 
@@ -141,5 +143,5 @@ def test_a_path_of_one_point_is_refused(path):
 
 
 def test_coordinates_that_are_not_three_numbers_are_refused():
-    with pytest.raises(InputError, match="point 'A': coordinates .* three finite fractional coordinates"):
+    with pytest.raises(InputError, match=r"point 'A': coordinates .* three finite fractional coordinates"):
         band_path(honeycomb(), [("G", (0, 0, 0)), ("A", (0.1, 0.2))])

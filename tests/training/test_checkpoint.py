@@ -115,7 +115,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not a checkpoint\n", b"PK\x03\x04 nor a zip", bytes(range(256)) * 40, b"\x80\x04N."],
+    [b"", b"not a checkpoint\n", b"PK\x03\x04 nor a zip", bytes(range(256)) * 40, pickle.dumps({"format": 1})],
     ids=["empty", "text", "zip", "bytes", "pickle"],
 )
 def test_foreign_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
@@ -161,6 +161,13 @@ def test_a_checkpoint_that_lacks_something_is_refused(file: Path, key: str) -> N
         checkpoints.load(file)
 
 
+def test_a_zip_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        checkpoints.load(tmp_path / "model.pt")
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.pt: does not exist"):
         checkpoints.load(tmp_path / "gone.pt")
@@ -181,7 +188,7 @@ def test_a_checkpoint_of_an_unknown_model_is_refused(file: Path) -> None:
 def test_weights_of_another_shape_are_refused(file: Path) -> None:
     """A checkpoint made by an older layout of the same network."""
     data = torch.load(file, weights_only=True)
-    name = next(iter(data["weights"]))
+    name = max(data["weights"], key=lambda key: data["weights"][key].numel())
     torch.save({**data, "weights": {**data["weights"], name: torch.zeros(2, 2)}}, file)
     with pytest.raises(InputError, match=r"weights"):
         checkpoints.load(file).build()

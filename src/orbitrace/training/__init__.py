@@ -61,6 +61,7 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     dtype = getattr(torch, settings.precision)
     _claim(workdir, section, corpus)
     split = corpus.split({"validation": settings.validation, "test": settings.test}, settings.seed)
+    _note(workdir, section, split)
     lightning.seed_everything(settings.seed, verbose=False)
     with _default_dtype(dtype):
         learner, labeller = _learner(section, corpus, split)
@@ -125,6 +126,13 @@ def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
         workdir.rename(old)
     workdir.mkdir(parents=True, exist_ok=True)
     file.write_text(mark)
+
+
+def _note(workdir: Path, section: LearnSection, split: Split) -> None:
+    """Settings and split of this training, for the report: ``training.json`` in the working folder."""
+    ids = {part: [item.id for item in items] for part, items in split.items()}
+    note = {"section": section.model_dump(mode="json"), "split": ids}
+    (workdir / "training.json").write_text(json.dumps(note, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[HamiltonianLearner, Labeller]:

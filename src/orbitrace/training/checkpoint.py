@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from orbitrace import __version__, models
 from orbitrace.errors import InputError
 from orbitrace.graphs.labels import Labeller
+from orbitrace.models import BlockNetwork
 from orbitrace.physics.orbitals import Basis
 
 FORMAT = "orbitrace-checkpoint"
@@ -59,11 +62,38 @@ class Checkpoint:
         """Basis of the training data."""
         return self.labeller.basis
 
-    def build(self) -> nn.Module:
-        """The network with its weights, ready to predict."""
-        network = models.build(self.model, self.network, self.basis).to(getattr(torch, self.precision))
-        network.load_state_dict(dict(self.weights))
+    def build(self) -> BlockNetwork:
+        """The network with its weights, ready to predict.
+
+        Raises
+        ------
+        InputError
+            If the model is not known, or its network has changed since.
+        """
+        dtype = getattr(torch, self.precision)
+        with default_dtype(dtype):
+            network = models.build(self.model, self.network, self.basis).to(dtype)
+        try:
+            network.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise InputError(
+                "the checkpoint",
+                f"its weights do not fit the network {self.model} of this version: {' '.join(str(error).split())[:200]}",
+                "weights written by this version of OrbiTrace",
+                "Train again, or use the version that wrote it",
+            ) from error
         return network.eval()
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors are of this type. A constant made in float32 and cast to float64 afterwards would keep float32's error."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def save(file: Path, checkpoint: Checkpoint) -> None:
@@ -102,25 +132,32 @@ def load(file: Path) -> Checkpoint:
     data = _plain(file)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(file, "is not a checkpoint of OrbiTrace", "a file written by `orbitrace train`")
-    if data["schema"] != SCHEMA:
+    if data.get("schema") != SCHEMA:
         raise InputError(
             file,
-            f"has checkpoint version {data['schema']}, written by OrbiTrace {data.get('orbitrace')}",
+            f"has checkpoint version {data.get('schema')}, written by OrbiTrace {data.get('orbitrace')}",
             f"version {SCHEMA}",
             "Use that version of OrbiTrace, or train again",
         )
-    basis = Basis.from_json(data["basis"])
-    arrays = {key: value.numpy() for key, value in data["labeller"].items()}
-    labeller = Labeller.from_arrays(arrays, basis, data["l_max"])
-    return Checkpoint(
-        data["model"], data["network"], data["weights"], labeller, data["precision"], data["split"], data["metrics"]
-    )
+    try:
+        basis = Basis.from_json(data["basis"])
+        arrays = {key: value.numpy() for key, value in data["labeller"].items()}
+        labeller = Labeller.from_arrays(arrays, basis, data["l_max"])
+        return Checkpoint(
+            data["model"], data["network"], data["weights"], labeller, data["precision"], data["split"], data["metrics"]
+        )
+    except KeyError as error:
+        raise InputError(file, f"lacks {error}", "a whole checkpoint written by `orbitrace train`") from error
 
 
 def _plain(file: Path) -> Any:
     if not file.is_file():
         raise InputError(file, "does not exist", "a checkpoint written by `orbitrace train`")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+        with zipfile.ZipFile(file) as archive:  # torch writes zip files, with checksums that it does not look at
+            damaged = archive.testzip()
+        if damaged is None:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(file, "cannot be read as a checkpoint", "an undamaged file written by `orbitrace train`") from error
+    raise InputError(file, f"cannot be read as a checkpoint: its part {damaged} is damaged", "the file as it was written")
