@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from orbitrace.errors import InputError
-from orbitrace.physics.calculation import Calculation
+from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.prediction import Predictor, check_target
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.data import Corpus
@@ -22,7 +22,7 @@ def evaluate(predicted: Calculation, reference: Calculation, name: str = "struct
     Raises
     ------
     InputError
-        If the two are not of the same structure, basis and pairs.
+        If the two are not of the same structure, basis and pairs, or have spin.
     """
     _check_same(predicted, reference, name)
     errors = block_errors(
@@ -55,6 +55,7 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
     errors: list[tuple[str, BlockErrors]] = []
     for item in items:
         c = corpus.calculation(item)
+        _check_spin(c, item.id)
         check_target(trained, c.structure, c.basis, c.overlap, checkpoint, item.id, distances=False)
         predicted = predictor(c.structure, c.overlap)
         errors.append((item.id, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
@@ -62,6 +63,8 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
 
 
 def _check_same(predicted: Calculation, reference: Calculation, name: str) -> None:
+    for calculation in (predicted, reference):
+        _check_spin(calculation, name)
     ours, theirs = predicted.structure, reference.structure
     if not np.array_equal(ours.numbers, theirs.numbers):
         raise InputError(name, f"{ours.n_atoms} atoms predicted", f"the {theirs.n_atoms} atoms of the reference, in its order")
@@ -69,9 +72,19 @@ def _check_same(predicted: Calculation, reference: Calculation, name: str) -> No
         raise InputError(
             name, "the predicted structure is not that of the reference", "equal positions and lattice, unwrapped"
         )
-    if not np.array_equal(predicted.hamiltonian.pairs, reference.hamiltonian.pairs):
-        found, expected = predicted.hamiltonian.n_pairs, reference.hamiltonian.n_pairs
-        raise InputError(name, f"{found} blocks predicted", f"the {expected} blocks of the reference", "Check the cutoffs")
+    reference.basis.merged(predicted.basis, name, "the reference")
+    expected = reference.hamiltonian
+    for blocks in (predicted.hamiltonian, predicted.overlap, reference.overlap):
+        if not np.array_equal(blocks.pairs, expected.pairs):
+            found = f"{blocks.n_pairs} blocks, not over the pairs of the reference"
+            raise InputError(name, found, f"its {expected.n_pairs} blocks, for H and overlap alike", "Check the cutoffs")
+
+
+def _check_spin(calculation: Calculation, name: str) -> None:
+    if calculation.spin is not Spin.NONE:
+        raise InputError(
+            name, f"a Hamiltonian with spin ({calculation.spin.value})", "one without spin, the only kind that is compared so far"
+        )
 
 
 def _overlap_error(predicted: Calculation, reference: Calculation) -> float:

@@ -1,5 +1,6 @@
 """A shard gives back, to the last bit, what was written; and it is whole, or it is not there."""
 
+import asyncio
 import errno
 import json
 import os
@@ -257,6 +258,25 @@ def test_a_full_disk_leaves_nothing(path: Path, after: int, monkeypatch: pytest.
     with pytest.raises(InputError, match=r"0000\.zarr: the disk that holds it is full .* Free some space"):
         write_shard(path, MIXED.items())
     assert names(path.parent) == []
+
+
+def test_no_other_write_is_under_way_when_one_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would put its chunk into the folder while that is being removed."""
+    original, under_way, most = zarr.storage.LocalStore.set, 0, 0
+
+    async def slow(self: zarr.storage.LocalStore, key: str, value: object) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        await original(self, key, value)  # type: ignore[arg-type]
+        under_way -= 1
+
+    monkeypatch.setattr(store, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", slow)
+    write_shard(path, [("a", MIXED["a"])])
+    assert open_shard(path).offsets[-1, -1] * 8 > 2 * store.CHUNK_BYTES
+    assert most == 1
 
 
 def test_a_full_disk_leaves_the_old_shard(shard_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,8 +72,10 @@ class ColumnWriter:
                 self._array = self._create(chunk)
             start = self._array.shape[0]
             self._array.resize((start + n_rows, *self._row))
-            if n_rows:
-                self._array[start:] = data[:n_rows]
+            # Chunk by chunk: of several at once, those under way would go on after one failed, into a folder being removed.
+            for first in range(0, n_rows, chunk):
+                last = min(first + chunk, n_rows)
+                self._array[start + first : start + last] = data[first:last]
 
     def _create(self, chunk: int) -> zarr.Array[Any]:
         return self._group.create_array(

@@ -23,7 +23,8 @@ from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
 
 PROBE = 1e-5  # largest relative residual of a trial solution
-REFINE = 1e-9  # above this one each solution is refined once, which squares its error
+REFINE = 1e-7  # above this one each solution is refined once, which squares its error
+GOOD = 1e-9  # residual of levels above which the iteration is repeated with refined solutions
 DISTINCT = 1e-5  # eV: only between levels farther apart than this is counting safe
 
 
@@ -117,10 +118,18 @@ def _nearest(H: sparse.csr_matrix, S: sparse.csr_matrix, n: int, inverse: _Inver
     if error > 1e2 * settings.tolerance:
         raise UnsuitedError(f"after {limit} Lanczos vectors a residual of {error:.1e} is left")
     energies, vectors = _rayleigh_ritz(H, S, vectors)
+    if not inverse.refined and _residual(H, S, energies, vectors) > GOOD:
+        return _nearest(H, S, n, replace(inverse, refined=True), block, settings)
     below = inverse.factor.negatives()
     near = np.abs(energies - inverse.shift).min() < 1e-8  # on which side such a level lies is a matter of rounding
     first = None if below is None or near else below - int((energies < inverse.shift).sum())
     return Levels(energies, vectors, first_band=first)
+
+
+def _residual(H: sparse.csr_matrix, S: sparse.csr_matrix, energies: Floats, vectors: Values) -> float:
+    """Largest ||H c - E S c|| / ||H c||."""
+    hc = H @ vectors
+    return float((np.linalg.norm(hc - (S @ vectors) * energies, axis=0) / np.linalg.norm(hc, axis=0)).max())
 
 
 def _rayleigh_ritz(H: sparse.csr_matrix, S: sparse.csr_matrix, vectors: Values) -> tuple[Floats, Values]:
