@@ -167,7 +167,9 @@ def sample(of: Structure, over: Blocks | None = None, l_max: int = 4) -> Sample:
     return labeller(l_max).sample(of, overlap(of) if over is None else over)
 
 
-def predicted(net: nn.Module, samples: Sequence[Sample], overs: Sequence[Blocks], dtype: torch.dtype = torch.float64) -> list[Blocks]:
+def predicted(
+    net: nn.Module, samples: Sequence[Sample], overs: Sequence[Blocks], dtype: torch.dtype = torch.float64
+) -> list[Blocks]:
     """The Hamiltonian of every structure of one batch, put together block by block from the elements in the batch's order."""
     with torch.no_grad(), numbers_of(torch.float64):
         batch = collate(samples, dtype)

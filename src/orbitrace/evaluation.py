@@ -83,7 +83,9 @@ def _check_same(predicted: Calculation, reference: Calculation, name: str) -> No
 def _check_spin(calculation: Calculation, name: str) -> None:
     if calculation.spin is not Spin.NONE:
         raise InputError(
-            name, f"a Hamiltonian with spin ({calculation.spin.value})", "one without spin, the only kind that is compared so far"
+            name,
+            f"a Hamiltonian with spin ({calculation.spin.value})",
+            "one without spin, the only kind that is compared so far",
         )
 
 

@@ -64,6 +64,7 @@ def check_target(
             "Add calculations with this element to the training data",
         )
     trained.basis.merged(basis.restricted(structure.elements), where, f"the checkpoint {checkpoint}")
+    trained.labeller.check_neighbours(structure, overlap, where)
     if distances:
         trained.labeller.reference.check_coverage(structure, overlap.pairs, where)
 

@@ -183,7 +183,9 @@ def test_other_blocks_do_not_feel_a_pair_that_reaches_its_cutoff(net: nn.Module,
         whole = overlap(atoms)
         without = ~np.isin(np.sort(whole.pairs[:, 3:], axis=1) @ [10, 1], [12])  # all but the pair of atoms 1 and 2
         assert (~without).sum() == 2
-        fewer = Blocks.over(whole.pairs[without], atoms, BASIS, np.concatenate([whole.block(k).ravel() for k in np.flatnonzero(without)]))
+        fewer = Blocks.over(
+            whole.pairs[without], atoms, BASIS, np.concatenate([whole.block(k).ravel() for k in np.flatnonzero(without)])
+        )
         h, other = hamiltonian(net, atoms, whole), hamiltonian(net, atoms, fewer)
         kept = np.concatenate([h.block(k).reshape(-1) for k in np.flatnonzero(without)])
         changes.append(np.abs(kept - other.values).max() / np.abs(other.values).max())
@@ -314,7 +316,9 @@ def test_gradients_of_the_weights_are_finite_where_features_vanish() -> None:
     for model in plugins.names("models"):
         with numbers_of(torch.float64):
             net = models.build(model, small_settings(model), BASIS)
-        alone = Structure(np.array([[0.0, 0, 0], [0, 0, 1.5], [50, 0, 0]]), np.zeros((3, 3)), np.array([5, 6, 6]), (False,) * 3)
+        alone = Structure(
+            np.array([[0.0, 0, 0], [0, 0, 1.5], [50, 0, 0]]), np.zeros((3, 3)), np.array([5, 6, 6]), (False,) * 3
+        )
         output = net(collate([sample(alone)], torch.float64))
         sum((x**2).sum() for x in output.irreps).backward()
         assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
@@ -343,7 +347,7 @@ def test_state_of_a_network_is_all_that_it_needs(net: nn.Module) -> None:
 @pytest.mark.parametrize("model", plugins.names("models"))
 def test_settings_are_strict(model: str) -> None:
     assert plugins.load("models", model).Settings.model_config["frozen"]
-    with pytest.raises(InputError, match=f"network.no_such_key.*settings of {model}"):
+    with pytest.raises(InputError, match=f"network.no_such_key: unknown key.*settings of {model}"):
         models.settings_of(model, {"no_such_key": 1})
     models.settings_of(model, {})  # every setting has a default
 
@@ -353,7 +357,9 @@ def test_an_unknown_model_is_refused_with_the_closest_one() -> None:
         models.build("deeph-e3", {}, BASIS)
 
 
-@pytest.mark.parametrize("text", ["", "banana", "6x0", "6x0e+", "3x1o", "6x0e+2x-1o", "6x0e+-2x1o", "6x0e+2y1o", "6x0e+2x1x1o"])
+@pytest.mark.parametrize(
+    "text", ["", "banana", "6x0", "6x0e+", "3x1o", "6x0e+2x-1o", "6x0e+-2x1o", "6x0e+2y1o", "6x0e+2x1x1o"]
+)
 def test_irreps_that_make_no_sense_are_refused(text: str) -> None:
     for model in plugins.names("models"):
         if "irreps" in small_settings(model):

@@ -80,12 +80,7 @@ def test_labels_stand_in_the_order_of_the_members(which: list[int]) -> None:
         if not group.onsite:
             assert (batch.element[batch.target[group.members]] == group.kind[1]).all()
         for name in ("reference", "scale", "hamiltonian", "traces"):
-            rows = [
-                getattr(s.labels, name)[k]
-                for s in samples
-                for k, g in enumerate(s.graph.groups)
-                if g.kind == group.kind
-            ]
+            rows = [getattr(s.labels, name)[k] for s in samples for k, g in enumerate(s.graph.groups) if g.kind == group.kind]
             np.testing.assert_array_equal(getattr(group, name), np.concatenate(rows))
         assert group.traces is not None
         assert group.n_basic_blocks == group.traces.shape[1]

@@ -38,9 +38,7 @@ def normalised(sample: Sample) -> list[np.ndarray]:
     """x = irreps of (H - reference) / scale, of every group."""
     labels = sample.labels
     matrices = [irreps_of_kind(BASIS, g.kind).matrix for g in sample.graph.groups]
-    return [
-        ((h - r) @ m) / s for h, r, s, m in zip(labels.hamiltonian, labels.reference, labels.scale, matrices, strict=True)
-    ]
+    return [((h - r) @ m) / s for h, r, s, m in zip(labels.hamiltonian, labels.reference, labels.scale, matrices, strict=True)]
 
 
 @pytest.mark.parametrize("name", list(STRUCTURES))
@@ -150,7 +148,17 @@ def test_trace_labels_are_the_squared_norms_of_the_normalised_basic_blocks() -> 
         bare = c.hamiltonian.values[c.hamiltonian.offsets[group.blocks][:, None] + np.arange(x.shape[1])]
         own = (bare @ irreps_of_kind(BASIS, group.kind).matrix) ** 2 @ (basic[:, None] == np.arange(count))
         first = int(group.blocks[0])
-        starts = np.concatenate([[0], np.cumsum([len(BASIS[c.structure.numbers[i]].ls) * len(BASIS[c.structure.numbers[j]].ls) for i, j in c.hamiltonian.pairs[:, 3:]])])
+        starts = np.concatenate(
+            [
+                [0],
+                np.cumsum(
+                    [
+                        len(BASIS[c.structure.numbers[i]].ls) * len(BASIS[c.structure.numbers[j]].ls)
+                        for i, j in c.hamiltonian.pairs[:, 3:]
+                    ]
+                ),
+            ]
+        )
         shard = trace_labels(c.hamiltonian, c.structure, BASIS)[starts[first] : starts[first + 1]]
         np.testing.assert_allclose(own[0], shard, rtol=1e-12)
 

@@ -175,9 +175,7 @@ def test_it_has_as_many_free_weights_as_the_tensor_product_has_paths(before: str
             free += int((mask != 0).sum()) if parameter.numel() else 0
     assert free == tp.weight_numel
     # And the same counted by hand: natural to natural min(l, l') + 1 paths, natural to unnatural min(l, l').
-    paths = sum(
-        n * k * (min(l, L) + (a == b)) for (n, l, a), (k, L, b) in product(layout.entries, out.entries)
-    )
+    paths = sum(n * k * (min(l, L) + (a == b)) for (n, l, a), (k, L, b) in product(layout.entries, out.entries))
     assert free == paths
 
 

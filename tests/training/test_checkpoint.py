@@ -149,7 +149,9 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tmp_path: Pat
 def test_a_checkpoint_of_another_version_is_refused_with_both_numbers(file: Path, schema: int) -> None:
     data = torch.load(file, weights_only=True)
     torch.save({**data, "schema": schema, "orbitrace": "9.9"}, file)
-    with pytest.raises(InputError, match=rf"checkpoint version {schema}, written by OrbiTrace 9\.9.*version {checkpoints.SCHEMA}"):
+    with pytest.raises(
+        InputError, match=rf"checkpoint version {schema}, written by OrbiTrace 9\.9.*version {checkpoints.SCHEMA}"
+    ):
         checkpoints.load(file)
 
 

@@ -50,9 +50,7 @@ def test_training_killed_halfway_and_resumed_equals_training_in_one_go(
     monkeypatch.undo()
     training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", section())
 
-    logs = [
-        list(csv.DictReader((tmp_path / way / "run" / "log.csv").read_text().splitlines())) for way in ("whole", "halves")
-    ]
+    logs = [list(csv.DictReader((tmp_path / way / "run" / "log.csv").read_text().splitlines())) for way in ("whole", "halves")]
     for one, other in zip(*logs, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
     one, other = (checkpoint.load(tmp_path / way / "model.pt") for way in ("whole", "halves"))

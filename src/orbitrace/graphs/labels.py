@@ -18,7 +18,7 @@ from orbitrace.graphs.batches import Labels, Sample
 from orbitrace.graphs.graph import BlockGroup, Graph, Kind, group_values, irreps_of_kind, make_graph, shell_pairs_of_kind
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
-from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.orbitals import SYMBOLS, Basis
 from orbitrace.physics.structure import Floats, Ints, Structure
 from orbitrace.physics.two_centre import TwoCentreTable, fit_two_centre
 
@@ -107,6 +107,28 @@ def make_labels(graph: Graph, basis: Basis, reference: Blocks, scales: Scales, h
     return Labels([group_values(reference, g) for g in graph.groups], scale, known, traces)
 
 
+def check_learnable(calculation: Calculation, where: str) -> None:
+    """Refuse a calculation with spin, with H and overlap over other pairs, or with elements of H that are not finite.
+
+    Raises
+    ------
+    InputError
+        With `where` and what the calculation was read from.
+    """
+    source = calculation.provenance.source
+    if calculation.spin is not Spin.NONE:
+        raise InputError(
+            where,
+            f"a calculation with spin ({calculation.spin.value}): {source}",
+            "calculations without spin",
+            "Spin-resolved Hamiltonians are read, converted and diagonalised, but not yet learned",
+        )
+    _check_pairs(calculation.hamiltonian, calculation.overlap, source or where)
+    bad = np.count_nonzero(~np.isfinite(calculation.hamiltonian.values))
+    if bad:
+        raise InputError(source or where, f"{bad} elements of H are not finite", "numbers", "Take this calculation out")
+
+
 def _check_pairs(hamiltonian: Blocks, overlap: Blocks, where: str) -> None:
     if not np.array_equal(hamiltonian.pairs, overlap.pairs):
         raise InputError(
@@ -145,6 +167,15 @@ class Labeller:
         reference = self.reference.blocks(structure, self.basis, overlap.pairs)
         return Sample(name, graph, make_labels(graph, self.basis, reference, self.scales, hamiltonian))
 
+    def check_neighbours(self, structure: Structure, overlap: Blocks, where: str) -> None:
+        """Refuse pairs of elements that never were neighbours in the training data, with an InputError."""
+        ends = np.sort(structure.numbers[overlap.pairs[~overlap.onsite, 3:]], axis=1)
+        strange = {(a, b) for a, b in np.unique(ends, axis=0).tolist()} - set(self.reference.bonds)
+        if strange:
+            names = ", ".join(f"{SYMBOLS[a]}-{SYMBOLS[b]}" for a, b in sorted(strange))
+            known = ", ".join(f"{SYMBOLS[a]}-{SYMBOLS[b]}" for a, b in self.reference.bonds)
+            raise InputError(where, f"{names} are neighbours, which the training data never had", f"pairs among {known}")
+
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything but the basis as plain arrays, for a checkpoint."""
         scales = {"scale_" + "_".join(map(str, kind)): table for kind, table in self.scales.tables.items()}
@@ -168,18 +199,11 @@ def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, 
     Raises
     ------
     InputError
-        If the calculations have spin, two bases for one element, or H and overlap over other pairs.
+        If the calculations have two bases for one element, or are not learnable.
     """
     basis: Basis | None = None
     for calculation in calculations():
-        if calculation.spin is not Spin.NONE:
-            raise InputError(
-                where,
-                f"a calculation with spin ({calculation.spin.value}): {calculation.provenance.source}",
-                "calculations without spin",
-                "Spin-resolved Hamiltonians are read, converted and diagonalised, but not yet learned",
-            )
-        _check_pairs(calculation.hamiltonian, calculation.overlap, calculation.provenance.source or where)
+        check_learnable(calculation, where)
         basis = calculation.basis if basis is None else basis.merged(calculation.basis, where)
     if basis is None:
         raise InputError(where, "no calculations", "at least one to train on")

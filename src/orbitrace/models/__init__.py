@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -64,8 +65,13 @@ def settings_of(model: str, values: Mapping[str, Any], where: str = "network") -
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         known = ", ".join(schema.model_fields)
+        unknown = first["type"] == "extra_forbidden"
+        close = get_close_matches(key, schema.model_fields, n=1) if unknown else []
         raise InputError(
-            f"{where}.{key}", f"{first['msg']} (found {first['input']!r})", f"settings of {model}: {known}"
+            f"{where}.{key}",
+            "unknown key" if unknown else f"{first['msg']} (found {first['input']!r})",
+            f"settings of {model}: {known}",
+            f"Did you mean {close[0]}?" if close else "",
         ) from error
 
 

@@ -25,7 +25,8 @@ from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import group_values
-from orbitrace.graphs.labels import Labeller, fit_labeller
+from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
+from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.callbacks import Bar, Keep
 from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
@@ -143,18 +144,20 @@ def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[Hamil
     network = models.build(section.model, section.network, labeller.basis)
     labeller = Labeller(labeller.basis, labeller.reference, labeller.scales, network.l_max)
     for item in split["validation"]:
-        _check_elements(labeller, corpus, item)
+        _check_known(labeller, corpus, item)
     return HamiltonianLearner(network, labeller.basis, section.train, _unit(corpus, split["train"], labeller)), labeller
 
 
-def _check_elements(labeller: Labeller, corpus: Corpus, item: Item) -> None:
+def _check_known(labeller: Labeller, corpus: Corpus, item: Item) -> None:
+    """Refuse a calculation to validate on of whose elements training knows nothing."""
     calculation = corpus.calculation(item)
+    check_learnable(calculation, item.id)
     labeller.basis.merged(calculation.basis, item.id, "the training data")
-    missing = set(calculation.structure.elements) - set(labeller.basis.elements)
+    missing = [SYMBOLS[z] for z in calculation.structure.elements if z not in labeller.basis]
     if missing:
-        raise InputError(
-            item.id, f"validation holds elements {missing}", "elements that training holds too", "Add calculations"
-        )
+        found = f"{', '.join(missing)} occurs in validation, but not in training"
+        raise InputError(item.id, found, "elements that training holds too", "Add calculations, or choose another seed")
+    labeller.check_neighbours(calculation.structure, calculation.overlap, item.id)
 
 
 def _unit(corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> float:

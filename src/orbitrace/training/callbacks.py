@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from orbitrace.errors import InputError
 from orbitrace.training.module import HamiltonianLearner
 
 COLUMNS = ("step", "seconds", "learning_rate", "train_mae", "validation_mae", "trace_loss")
@@ -47,6 +49,14 @@ class Keep(Checkpoint):
         if "validation_mae" not in metrics:  # a resumed training: Lightning repeats the end of the epoch that was saved
             return
         error = metrics["validation_mae"]
+        if not math.isfinite(error):
+            rate = learner.settings.learning_rate
+            raise InputError(
+                self.workdir,
+                f"the training diverged: after {trainer.global_step} steps the validation error is {error}",
+                "a finite one",
+                f"Lower learning_rate (now {rate:g}) in section train; best.pt there, if any, is the best network so far",
+            )
         self.stale += 1
         if error < self.best:
             self.best, self.stale = error, 0

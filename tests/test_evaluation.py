@@ -1,0 +1,142 @@
+"""Evaluation: a prediction against the DFT code's Hamiltonian, and a checkpoint on what it never trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, small_settings, structure, turned_calculation
+
+from orbitrace.errors import InputError
+from orbitrace.evaluation import evaluate, evaluate_checkpoint
+from orbitrace.graphs.shards import write_shard
+from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.calculation import Spin
+from orbitrace.physics.orbitals import Basis, Shells
+from orbitrace.physics.structure import Structure
+from orbitrace.prediction import Predictor
+from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training.checkpoint import Checkpoint
+
+DFT = calculation(STRUCTURES["sheet"])
+
+
+def off_by(error: float) -> object:
+    return replace(DFT, hamiltonian=DFT.hamiltonian.with_values(DFT.hamiltonian.values + error))
+
+
+def test_a_constant_error_is_the_mean_error_everywhere() -> None:
+    metrics = evaluate(off_by(0.003), DFT, "sheet")
+    for key in ("mae", "mae_worst_sample", "mae_worst_block"):
+        assert metrics[key] == pytest.approx(3.0)
+    assert metrics["worst_sample"] == "sheet"
+    assert list(metrics["mae_per_block"].values()) == pytest.approx([3.0] * len(metrics["mae_per_block"]))
+    assert metrics["overlap_max_error"] == 0.0
+
+
+def test_a_shift_of_the_energy_zero_is_reported_and_taken_out() -> None:
+    shifted = replace(DFT, hamiltonian=DFT.hamiltonian.with_values(DFT.hamiltonian.values + 0.5 * DFT.overlap.values))
+    metrics = evaluate(shifted, DFT, "sheet")
+    assert metrics["mae_aligned"] == pytest.approx(0.0, abs=1e-9)
+    assert metrics["gauge_shift_mev"] == {"sheet": pytest.approx(500.0)}
+    assert metrics["mae"] > 50
+
+
+def test_an_overlap_that_differs_is_reported() -> None:
+    values = DFT.overlap.values.copy()
+    values[7] += 0.01
+    assert evaluate(replace(DFT, overlap=DFT.overlap.with_values(values)), DFT)["overlap_max_error"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("what", ["atoms", "order", "positions", "lattice", "pairs", "basis", "spin", "overlap pairs"])
+def test_predictions_of_something_else_are_refused(what: str) -> None:
+    atoms = DFT.structure
+    moved = Structure(
+        atoms.positions + np.eye(3)[0] * (np.arange(6) == 2)[:, None] * 1e-3, atoms.lattice, atoms.numbers, atoms.pbc
+    )
+    stretched = Structure(atoms.positions, atoms.lattice * 1.001, atoms.numbers, atoms.pbc)
+    other_basis = Basis({**BASIS.shells, 6: Shells((0, 1), 1.8, 4.0)})
+    kept = np.arange(DFT.overlap.n_pairs)[:-1]
+    fewer = Blocks(DFT.overlap.pairs[kept], DFT.overlap.shapes[kept], DFT.overlap.values[: DFT.overlap.offsets[-2]])
+    predicted = {
+        "atoms": lambda: calculation(STRUCTURES["molecule"]),
+        "order": lambda: calculation(Structure(atoms.positions[::-1], atoms.lattice, atoms.numbers[::-1], atoms.pbc)),
+        "positions": lambda: replace(DFT, structure=moved),
+        "lattice": lambda: replace(DFT, structure=stretched),
+        "pairs": lambda: replace(DFT, hamiltonian=fewer),
+        "basis": lambda: calculation(atoms, basis=other_basis),
+        "spin": lambda: calculation(atoms, spin=Spin.COLLINEAR),
+        "overlap pairs": lambda: replace(DFT, overlap=fewer),
+    }[what]()
+    with pytest.raises(InputError, match=r"^targets/sheet: .*Expected"):
+        evaluate(predicted, DFT, "targets/sheet")
+
+
+@pytest.mark.parametrize("spin", [Spin.COLLINEAR, Spin.NONCOLLINEAR])
+def test_spin_is_refused_in_words(spin: Spin) -> None:
+    one = calculation(STRUCTURES["sheet"], spin=spin)
+    with pytest.raises(InputError, match=rf"nickel: a Hamiltonian with spin \({spin.value}\)"):
+        evaluate(one, one, "nickel")
+
+
+# --- a checkpoint on a part of its data ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shards") / "0000.zarr"
+    write_shard(path, ((f"run/{k}", calculation(structure(k, 4), k)) for k in range(4)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    ids = {"train": ["run/0"], "validation": ["run/1", "run/3"], "test": []}
+    checkpoints.save(
+        path, Checkpoint("deeph_e3", small_settings("deeph_e3"), network().state_dict(), labeller(), "float64", ids)
+    )
+    return path
+
+
+def test_the_part_asked_for_is_judged_and_nothing_else(file: Path, shard: Path) -> None:
+    metrics = evaluate_checkpoint(file, [shard], "validation")
+    assert set(metrics["mae_per_sample"]) == {"run/1", "run/3"}
+    predictor = Predictor(checkpoints.load(file))
+    total, count = 0.0, 0
+    for k in (1, 3):
+        c = calculation(structure(k, 4), k)
+        error = np.abs(predictor(c.structure, c.overlap).values - c.hamiltonian.values)
+        assert metrics["mae_per_sample"][f"run/{k}"] == pytest.approx(1000 * error.mean())
+        total, count = total + error.sum(), count + error.size
+    assert metrics["mae"] == pytest.approx(1000 * total / count)
+    assert set(evaluate_checkpoint(file, [shard], "train")["mae_per_sample"]) == {"run/0"}
+
+
+def test_errors_do_not_depend_on_how_the_structures_lie(file: Path, tmp_path: Path) -> None:
+    """Of the mean square, strictly; the mean absolute error of elements is no invariant. The gauge is one."""
+    q = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # permutes and flips orbitals of s and p
+    plain = [calculation(structure(k, 4), k) for k in (1, 3)]
+    for name, several in (("plain", plain), ("turned", [turned_calculation(c, q) for c in plain])):
+        write_shard(tmp_path / f"{name}.zarr", zip(("run/1", "run/3"), several, strict=True))
+    one, two = (evaluate_checkpoint(file, [tmp_path / f"{name}.zarr"], "validation") for name in ("plain", "turned"))
+    assert two["gauge_shift_mev"] == pytest.approx(one["gauge_shift_mev"], rel=1e-9)
+    assert two["mae"] == pytest.approx(one["mae"], rel=1e-9)
+
+
+def test_an_empty_part_is_refused_with_those_that_are_not(file: Path, shard: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.pt: its part 'test' has no calculation.*train, validation"):
+        evaluate_checkpoint(file, [shard], "test")
+
+
+def test_shards_of_other_data_are_refused(file: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "other.zarr", [("else/0", DFT)])
+    with pytest.raises(InputError, match=r"its part 'validation' has no calculation in these shards"):
+        evaluate_checkpoint(file, [tmp_path / "other.zarr"], "validation")
+
+
+def test_the_precision_of_the_checkpoint_is_kept(file: Path, shard: Path) -> None:
+    before = torch.get_default_dtype()
+    evaluate_checkpoint(file, [shard], "train")
+    assert torch.get_default_dtype() is before
