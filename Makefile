@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 .PHONY: demo test test-slow lint clean
 
 demo: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+	$(BIN)/snakemake
 	@$(BIN)/orbitrace status
 
 test: .venv/tools
@@ -28,6 +28,7 @@ clean:
 
 # One call with the constraints: a range would fetch builds of torch that these machines cannot use.
 .venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv: once, some minutes"
 	$(PYTHON) -m venv .venv || { echo "Python's module venv is missing: on Debian, apt install python3-venv"; exit 1; }
 	$(INSTALL) --editable .
 	@touch $@

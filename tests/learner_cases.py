@@ -1,4 +1,4 @@
-"""What tests of the learner share: small structures of several elements and shells, and networks with nothing trivially zero."""
+"""What tests of the learner share: small structures of several elements and shells, and networks in which nothing is zero."""
 
 from __future__ import annotations
 

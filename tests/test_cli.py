@@ -12,7 +12,7 @@ from orbitrace.cli import _over, _settings, app, main
 from orbitrace.config import BandsSection, LearnSection
 from orbitrace.schema import to_json
 
-STAGES = "scan read shard train evaluate twist overlap predict bands report convert status".split()
+STAGES = ["scan", "read", "shard", "train", "evaluate", "twist", "overlap", "predict", "bands", "report", "convert", "status"]
 
 
 def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, small_settings, structure, turned_calculation
 
+from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, small_settings, structure, turned_calculation
 from orbitrace.errors import InputError
 from orbitrace.evaluation import evaluate, evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
@@ -80,7 +80,7 @@ def test_spin_is_refused_in_words(spin: Spin) -> None:
         evaluate(one, one, "nickel")
 
 
-# --- a checkpoint on a part of its data ---------------------------------------------------------------------------------------
+# --- a checkpoint on a part of its data --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,14 @@ def test_errors_do_not_depend_on_how_the_structures_lie(file: Path, tmp_path: Pa
     one, two = (evaluate_checkpoint(file, [tmp_path / f"{name}.zarr"], "validation") for name in ("plain", "turned"))
     assert two["gauge_shift_mev"] == pytest.approx(one["gauge_shift_mev"], rel=1e-9)
     assert two["mae"] == pytest.approx(one["mae"], rel=1e-9)
+
+
+def test_calculations_of_equal_ids_in_two_data_sets_are_told_apart(file: Path, shard: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "other.zarr", [("run/1", calculation(structure(50, 6), 50))])
+    metrics = evaluate_checkpoint(file, [shard, tmp_path / "other.zarr"], "validation")
+    assert len(metrics["mae_per_sample"]) == len(metrics["gauge_shift_mev"]) == 3
+    assert {name.split()[0] for name in metrics["mae_per_sample"]} == {"run/1", "run/3"}
+    assert f"run/1 ({tmp_path / 'other.zarr'})" in metrics["mae_per_sample"]
 
 
 def test_an_empty_part_is_refused_with_those_that_are_not(file: Path, shard: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from learner_cases import (
     BASIS,
     STRUCTURES,
@@ -19,7 +20,6 @@ from learner_cases import (
     structure,
     training_set,
 )
-
 from orbitrace import models, training
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
@@ -45,7 +45,7 @@ def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
     return text
 
 
-# --- targets ------------------------------------------------------------------------------------------------------------------
+# --- targets -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
         assert sentence(error).startswith(str(tmp_path / name))
 
 
-# --- training -----------------------------------------------------------------------------------------------------------------
+# --- training ----------------------------------------------------------------------------------------------------------------
 
 
 def section(**train: object) -> LearnSection:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from learner_cases import (
     BASIS,
     STRUCTURES,
@@ -18,7 +19,6 @@ from learner_cases import (
     training_set,
     turned,
 )
-
 from orbitrace import plugins
 from orbitrace.physics.structure import Structure
 from orbitrace.prediction import Predictor, check_target, predict

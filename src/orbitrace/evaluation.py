@@ -51,6 +51,7 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
             f"a part that is not empty: {', '.join(part for part, ids in trained.split.items() if ids)}",
             f"Set a fraction for {split!r} in section train, or choose another part in section evaluate",
         )
+    ids = [item.id for item in items]
     predictor = Predictor(trained)
     errors: list[tuple[str, BlockErrors]] = []
     for item in items:
@@ -58,7 +59,8 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
         _check_spin(c, item.id)
         check_target(trained, c.structure, c.basis, c.overlap, checkpoint, item.id, distances=False)
         predicted = predictor(c.structure, c.overlap)
-        errors.append((item.id, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
+        name = item.id if ids.count(item.id) == 1 else f"{item.id} ({item.shard})"  # data sets may use the same ids
+        errors.append((name, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
     return summarise(errors)
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tight_binding import chain, graphene, graphene_levels, honeycomb, slater_koster
+from tight_binding import chain, graphene, graphene_levels, honeycomb, polarised, slater_koster
 
 from orbitrace import readers
 from orbitrace.bands.kpath import band_path
 from orbitrace.bands.spectrum import BandStructure, Settings, band_structure
 from orbitrace.bands.supercell import repeated
 from orbitrace.errors import InputError
-from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
+from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 
 RIPPLE = np.array([[0.0, 0.1, 0.2], [0.05, 0.0, -0.1]])  # Å
@@ -73,16 +73,6 @@ def test_bands_of_a_supercell_are_those_of_the_cell_folded(crystal):
 
 def test_k_and_minus_k_have_the_same_levels(crystal):
     assert np.allclose(levels(crystal, -SOME_K), levels(crystal), rtol=0, atol=1e-10)
-
-
-def polarised(c: Calculation, split: float) -> Calculation:
-    """Both spins of a calculation in one collinear one, the spin down `split` eV higher."""
-    n = int(c.hamiltonian.shapes[0, 0])
-    blocks = np.zeros((c.hamiltonian.n_pairs, 2 * n, 2 * n))
-    blocks[:, :n, :n] = c.hamiltonian.values.reshape(-1, n, n)
-    blocks[:, n:, n:] = (c.hamiltonian.values + split * c.overlap.values).reshape(-1, n, n)
-    h = Blocks.over(c.hamiltonian.pairs, c.structure, c.basis, blocks.reshape(-1), spin=2)
-    return replace(c, hamiltonian=h, spin=Spin.COLLINEAR)
 
 
 def test_collinear_spin_has_two_channels(crystal):
@@ -154,6 +144,16 @@ def test_some_bands_are_the_same_as_among_all_bands(large, settings):
         inside = abs(everything.energies - everything.fermi_level + 0.1) <= 0.5
         first, *_, last = np.flatnonzero(inside.any(axis=(0, 1)))
         assert (some.first_band, n) == (first, last - first + 1)
+
+
+def test_bands_are_centred_by_counting_where_the_electrons_are_not_known(large):
+    c, everything = large
+    unknown = Basis({6: Shells(c.basis[6].ls, c.basis[6].cutoff)})
+    for solver in ("dense", "shift_invert"):
+        some = band_structure(replace(c, basis=unknown, n_electrons=None), SOME_K, settings=Settings(solver, n_bands=6))
+        full = int((everything.energies[0, 0] < c.fermi_level).sum())
+        assert some.first_band == full - 3
+        assert np.allclose(some.energies, everything.energies[:, :, full - 3 : full + 3], rtol=0, atol=1e-9)
 
 
 def test_verification_is_recorded(large):

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_band_structure import polarised
-from tight_binding import chain, graphene, honeycomb, slater_koster
+from tight_binding import chain, graphene, honeycomb, polarised, slater_koster
 
 from orbitrace.bands.dos import density_of_states
 from orbitrace.bands.supercell import repeated

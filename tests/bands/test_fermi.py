@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_band_structure import polarised
-from tight_binding import chain, graphene, honeycomb, slater_koster
+from tight_binding import chain, graphene, honeycomb, polarised, slater_koster
 
 from orbitrace import readers
 from orbitrace.bands.bloch import Pencil

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -100,3 +101,13 @@ def _two_centre(vectors: Floats, cutoff: float, strength: float) -> Floats:
     along = u[:, :, None] * u[:, None, :]
     result[:, 2:, 2:] = decay[:, None, None] * (-0.9 * along + 0.4 * (np.eye(3) - along))
     return result
+
+
+def polarised(c: Calculation, split: float) -> Calculation:
+    """Both spins of a calculation in one collinear one, the spin down `split` eV higher."""
+    n = int(c.hamiltonian.shapes[0, 0])
+    blocks = np.zeros((c.hamiltonian.n_pairs, 2 * n, 2 * n))
+    blocks[:, :n, :n] = c.hamiltonian.values.reshape(-1, n, n)
+    blocks[:, n:, n:] = (c.hamiltonian.values + split * c.overlap.values).reshape(-1, n, n)
+    h = Blocks.over(c.hamiltonian.pairs, c.structure, c.basis, blocks.reshape(-1), spin=2)
+    return replace(c, hamiltonian=h, spin=Spin.COLLINEAR)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from learner_cases import BASIS, STRUCTURES, calculation, labeller, numbers_of, overlap
 
+from learner_cases import BASIS, STRUCTURES, calculation, labeller, numbers_of, overlap
 from orbitrace.graphs.assembly import Assembly, to_blocks
 from orbitrace.graphs.batches import Batch, collate
 from orbitrace.graphs.graph import irreps_of_kind

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from learner_cases import BASIS, STRUCTURES, calculation, labeller, overlap, random_blocks, sample, structure
 
+from learner_cases import BASIS, STRUCTURES, calculation, labeller, overlap, random_blocks, sample, structure
 from orbitrace.graphs.batches import Sample, collate
 from orbitrace.graphs.graph import group_values
 from orbitrace.nets.radial import envelope

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from learner_cases import BASIS, STRUCTURES, overlap, structure
 
+from learner_cases import BASIS, STRUCTURES, overlap, structure
 from orbitrace.graphs.assembly import to_blocks
 from orbitrace.graphs.graph import group_values, make_graph, shell_pairs_of_kind
 from orbitrace.physics.blocks import Blocks

@@ -4,8 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from learner_cases import orthogonal
 
+from learner_cases import orthogonal
 from orbitrace.graphs.irreps import block_irreps, clebsch_gordan, shell_pair_of_irreps
 from orbitrace.physics.harmonics import real_harmonics, wigner
 

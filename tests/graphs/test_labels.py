@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from learner_cases import (
     BASIS,
     STRUCTURES,
@@ -17,7 +18,6 @@ from learner_cases import (
     turned,
     turned_calculation,
 )
-
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import irreps_of_kind, shell_pairs_of_kind
@@ -35,7 +35,7 @@ def by_name(name: str) -> tuple[Calculation, Sample]:
 
 
 def normalised(sample: Sample) -> list[np.ndarray]:
-    """x = irreps of (H - reference) / scale, of every group."""
+    """Irreps of (H - reference) / scale, of every group."""
     labels = sample.labels
     matrices = [irreps_of_kind(BASIS, g.kind).matrix for g in sample.graph.groups]
     return [((h - r) @ m) / s for h, r, s, m in zip(labels.hamiltonian, labels.reference, labels.scale, matrices, strict=True)]

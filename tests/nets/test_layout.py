@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from features import LAYOUTS, assert_close, directions, flat, frames_of, random_features, turned
-from learner_cases import orthogonal
 
+from learner_cases import orthogonal
 from orbitrace.nets.layout import Layout, rotate_in, rotate_out
 
 N = 7
@@ -89,7 +89,7 @@ def test_a_turn_about_the_bond_mixes_both_components_of_an_m_alike(layout: Layou
 
 @by_layout
 def test_a_mirror_through_the_bond_acts_alike_on_both_kinds(layout: Layout) -> None:
-    """With bonds along z the mirror y -> -y keeps every frame; by m, one of each pair changes sign, the same for all channels."""
+    """With bonds along z, y -> -y keeps all frames; by m, the same one of each pair changes sign in all channels."""
     bonds = np.tile([0.0, 0.0, 1.5], (N, 1))
     frames = frames_of(bonds, layout.l_max)
     features = random_features(layout, N)

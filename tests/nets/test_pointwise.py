@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from features import LAYOUTS, assert_close, directions, frames_of, random_features, turned
-from learner_cases import numbers_of, orthogonal, stirred
 from torch import Tensor, nn
 
+from learner_cases import numbers_of, orthogonal, stirred
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out
 from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM
 from orbitrace.nets.radial import RadialNetwork, envelope

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from features import LAYOUTS, assert_close, directions, frames_of, random_features, turned
-from learner_cases import numbers_of, orthogonal, stirred
 from torch import Tensor, nn
 
+from learner_cases import numbers_of, orthogonal, stirred
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out
 from orbitrace.nets.tracegrad import InvariantNetwork, TraceGrad
 
@@ -29,7 +29,7 @@ def features_of(layout: Layout, by_m: bool) -> Features:
 @by_layout
 @pytest.mark.parametrize("by_m", [False, True])
 def test_the_update_is_the_gradient_of_the_sum_of_the_invariants(layout: Layout, by_m: bool) -> None:
-    """v = d(sum_p z_p)/df, by autograd, to 1e-12."""
+    """The update is d(sum_p z_p)/df, by autograd, to 1e-12."""
     layer = tracegrad(layout, by_m)
     features = [x.requires_grad_() for x in features_of(layout, by_m)]
     updated, z = layer(features)
@@ -41,7 +41,7 @@ def test_the_update_is_the_gradient_of_the_sum_of_the_invariants(layout: Layout,
 
 @by_layout
 def test_invariants_are_those_of_the_definition(layout: Layout) -> None:
-    """u_c = sum_l 1/sqrt(2l+1) sum_m (A_l f)_cm (B_l f)_cm, written out with loops, then three layers."""
+    """Written out with loops, u_c = sum_l 1/sqrt(2l+1) sum_m (A_l f)_cm², and then three layers."""
     layer = tracegrad(layout, by_m=False)
     features = features_of(layout, by_m=False)
     u = torch.zeros(N, WIDTH, dtype=torch.float64)
@@ -49,8 +49,7 @@ def test_invariants_are_those_of_the_definition(layout: Layout) -> None:
         for c in range(WIDTH):
             for m in range(2 * l + 1):
                 a = sum(factor[i, c] * x[:, m, i] for i in range(multiplicity))
-                b = sum(factor[i, WIDTH + c] * x[:, m, i] for i in range(multiplicity))
-                u[:, c] += (a * b).detach() / math.sqrt(2 * l + 1)
+                u[:, c] += (a**2).detach() / math.sqrt(2 * l + 1)
     s = layer.network
     silu = nn.functional.silu
     expected = s.linear3(silu(s.norm2(s.linear2(silu(s.norm1(s.linear1(u)))))))

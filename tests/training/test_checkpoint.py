@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import BASIS, STRUCTURES, labeller, network, overlap, small_settings
 
+from learner_cases import BASIS, STRUCTURES, labeller, network, overlap, small_settings
 from orbitrace import plugins
 from orbitrace.errors import InputError
 from orbitrace.prediction import Predictor

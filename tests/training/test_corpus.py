@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import STRUCTURES, calculation, labeller, structure
 
+from learner_cases import STRUCTURES, calculation, labeller, structure
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import write_shard
 from orbitrace.manifest import split_of

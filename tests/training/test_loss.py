@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from learner_cases import STRUCTURES, calculation, labeller
 
+from learner_cases import STRUCTURES, calculation, labeller
 from orbitrace.graphs.batches import collate
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 

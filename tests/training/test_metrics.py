@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from learner_cases import BASIS, STRUCTURES, calculation, orthogonal, structure, turned
 
+from learner_cases import BASIS, STRUCTURES, calculation, orthogonal, structure, turned
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure

@@ -1,12 +1,13 @@
 """The learner: averaged weights, schedule, and validation, by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, numbers_of
 from torch import nn
 
+from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, numbers_of
 from orbitrace.config import TrainSection
 from orbitrace.graphs.batches import collate
 from orbitrace.training.module import HamiltonianLearner, learning_rate_factor
@@ -24,8 +25,8 @@ def first(net: nn.Module) -> tuple[str, nn.Parameter]:
 def test_the_learning_rate_rises_then_falls_as_half_a_cosine() -> None:
     rates = [learning_rate_factor(k / 1000, 0.1) for k in range(1001)]
     assert max(rates) == rates[100] == pytest.approx(1.0)
-    assert all(a < b for a, b in zip(rates[:100], rates[1:101], strict=True))
-    assert all(a > b for a, b in zip(rates[100:-1], rates[101:], strict=True))
+    assert all(a < b for a, b in pairwise(rates[:101]))
+    assert all(a > b for a, b in pairwise(rates[100:]))
     assert 0 < rates[0] < 0.02
     assert rates[-1] == pytest.approx(1e-3)
     assert rates[550] == pytest.approx(0.5, abs=1e-3)

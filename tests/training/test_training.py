@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from learner_cases import calculation, structure
 from orbitrace import readers, training
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
+from orbitrace.evaluation import evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
 from orbitrace.training import callbacks, checkpoint
-from orbitrace.training.data import Corpus, PairBatches
 
 SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 1, "radial_width": 8, "gaussians": 8, "invariants": 4}
 
@@ -43,7 +44,7 @@ def test_training_killed_halfway_and_resumed_equals_training_in_one_go(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(callbacks.Keep, "on_train_epoch_end", killed)
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - Lightning turns the interrupt into SystemExit
+    with pytest.raises(BaseException):  # noqa: B017 - Lightning turns the interrupt into SystemExit
         training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", section())
     assert checkpoint.load(tmp_path / "halves" / "run" / "best.pt").metrics["step"] <= 4
     assert not (tmp_path / "halves" / "model.pt").exists()
@@ -57,3 +58,128 @@ def test_training_killed_halfway_and_resumed_equals_training_in_one_go(
     assert one.metrics["step"] == other.metrics["step"]
     for name, weight in one.weights.items():
         assert torch.equal(weight, other.weights[name]), name
+
+
+# --- small synthetic data ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "0000.zarr"
+    write_shard(path, ((f"run/{k}", calculation(structure(k, 3, elements=(6,)), k)) for k in range(6)))
+    return path
+
+
+def trained(shard: Path, folder: Path, **settings: object) -> checkpoint.Checkpoint:
+    training.train([shard], folder / "model.pt", folder / "run", section(batch_pairs=200, **settings))
+    return checkpoint.load(folder / "model.pt")
+
+
+def log_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "run" / "log.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_same_seed_gives_the_same_network_and_another_one_another(
+    small_shard: Path, tmp_path: Path, precision: str
+) -> None:
+    one, same = (trained(small_shard, tmp_path / name, precision=precision) for name in ("one", "same"))
+    other = trained(small_shard, tmp_path / "other", precision=precision, seed=1)
+    assert all(torch.equal(one.weights[key], same.weights[key]) for key in one.weights)
+    assert not all(torch.equal(one.weights[key], other.weights[key]) for key in one.weights if key in other.weights)
+    assert {x.dtype for x in one.weights.values()} == {getattr(torch, precision)}
+
+
+def test_the_best_network_by_validation_is_kept(small_shard: Path, tmp_path: Path) -> None:
+    kept = trained(small_shard, tmp_path, learning_rate=0.1, max_steps=24, ema=0.0, warmup=0.5)
+    rows = log_of(tmp_path)
+    assert [int(row["step"]) for row in rows] == list(range(2, 25, 2))
+    best = min(rows, key=lambda row: float(row["validation_mae"]))
+    assert kept.metrics["validation_mae"] == pytest.approx(float(best["validation_mae"]), rel=1e-5)
+    assert kept.metrics["step"] == int(best["step"])
+    metrics = evaluate_checkpoint(tmp_path / "model.pt", [small_shard], "validation")
+    assert metrics["mae"] == pytest.approx(kept.metrics["validation_mae"], rel=1e-5)  # judged by the weights that are kept
+
+
+def test_training_learns(small_shard: Path, tmp_path: Path) -> None:
+    """A few steps on one calculation lower its error well below that of the reference alone."""
+    trained(small_shard, tmp_path, learning_rate=0.02, max_steps=120, validate_every=40, ema=0.0)
+    rows = log_of(tmp_path)
+    assert float(rows[-1]["train_mae"]) < 0.9 * float(rows[0]["train_mae"])
+
+
+def test_parts_are_kept_apart_and_recorded(small_shard: Path, tmp_path: Path) -> None:
+    kept = trained(small_shard, tmp_path, validation=0.3, test=0.3)
+    parts = [set(kept.split[part]) for part in ("train", "validation", "test")]
+    assert set.union(*parts) == {f"run/{k}" for k in range(6)}
+    assert sum(len(part) for part in parts) == 6
+    assert all(parts)
+
+
+def test_no_progress_ends_it(small_shard: Path, tmp_path: Path) -> None:
+    """Weights that do not move give no better validation: two more of them, and it ends."""
+    trained(small_shard, tmp_path, learning_rate=1e-30, patience=2, max_steps=100)
+    assert [int(row["step"]) for row in log_of(tmp_path)] == [2, 4, 6]
+
+
+def test_time_ends_it(small_shard: Path, tmp_path: Path) -> None:
+    kept = trained(small_shard, tmp_path, max_minutes=1e-4, max_steps=1000)
+    assert kept.metrics["step"] <= 4
+    assert len(log_of(tmp_path)) <= 2
+
+
+def test_a_finished_training_run_again_does_nothing(small_shard: Path, tmp_path: Path) -> None:
+    one = trained(small_shard, tmp_path)
+    log = (tmp_path / "run" / "log.csv").read_text()
+    again = trained(small_shard, tmp_path)
+    assert (tmp_path / "run" / "log.csv").read_text() == log
+    assert all(torch.equal(one.weights[key], again.weights[key]) for key in one.weights)
+
+
+def test_other_settings_start_anew_and_put_the_old_training_aside(small_shard: Path, tmp_path: Path) -> None:
+    trained(small_shard, tmp_path)
+    old = (tmp_path / "run" / "log.csv").read_text()
+    trained(small_shard, tmp_path, learning_rate=1e-4, max_steps=4)
+    assert [int(row["step"]) for row in log_of(tmp_path)] == [2, 4]
+    assert (tmp_path / "run.old" / "log.csv").read_text() == old
+
+
+def test_other_data_start_anew(small_shard: Path, tmp_path: Path) -> None:
+    trained(small_shard, tmp_path, max_steps=4)
+    more = tmp_path / "more.zarr"
+    write_shard(more, ((f"run/{k}", calculation(structure(k, 3, elements=(6,)), k)) for k in range(1, 6)))
+    kept = trained(more, tmp_path, max_steps=2)
+    assert [int(row["step"]) for row in log_of(tmp_path)] == [2]
+    assert "run/0" not in {name for ids in kept.split.values() for name in ids}
+
+
+def test_nothing_half_written_is_left(small_shard: Path, tmp_path: Path) -> None:
+    trained(small_shard, tmp_path)
+    names = [item.name for item in tmp_path.rglob("*")]
+    assert not [name for name in names if name.startswith(".") or name.endswith(".tmp")]
+    assert {"model.pt", "best.pt", "last.ckpt", "log.csv"} <= set(names)
+
+
+def test_a_damaged_state_is_refused_with_what_to_do(small_shard: Path, tmp_path: Path) -> None:
+    trained(small_shard, tmp_path)
+    last = tmp_path / "run" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"last\.ckpt: is damaged.*Delete it"):
+        trained(small_shard, tmp_path)
+
+
+def test_one_calculation_can_be_learned(tmp_path: Path) -> None:
+    """Whatever its hash says: with a single calculation there is nothing to validate on but itself."""
+    write_shard(tmp_path / "one.zarr", [("only", calculation(structure(1, 4)))])
+    for seed in range(3):
+        kept = trained(tmp_path / "one.zarr", tmp_path / str(seed), seed=seed, max_steps=2, validation=0.5)
+        assert kept.split["train"] == ["only"]
+
+
+def test_several_elements_are_learned_together(tmp_path: Path) -> None:
+    """Batches that lack an element or a pair of elements leave the weights of these alone."""
+    several = [calculation(structure(k, 4, elements=elements), k) for k, elements in enumerate([(1, 5, 6), (6,), (1, 5, 6)])]
+    write_shard(tmp_path / "0.zarr", ((f"run/{k}", c) for k, c in enumerate(several)))
+    kept = trained(tmp_path / "0.zarr", tmp_path, validation=0.0, max_steps=6)
+    assert kept.basis.elements == (1, 5, 6)
+    assert all(torch.isfinite(x).all() for x in kept.weights.values())

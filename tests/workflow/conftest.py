@@ -109,9 +109,15 @@ def finished(fresh, tmp_path_factory) -> Project:
 
 
 @pytest.fixture
-def project(finished, tmp_path) -> Project:
+def copy_of(tmp_path):
+    """Makes copies of projects, to be changed."""
+    return lambda project: copied(project, tmp_path)
+
+
+@pytest.fixture
+def project(finished, copy_of) -> Project:
     """A copy of the finished project, to be changed."""
-    return copied(finished, tmp_path)
+    return copy_of(finished)
 
 
 def copied(project: Project, folder: Path) -> Project:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.eigensolvers import TOLERANCE, Levels
 from orbitrace.bands.fermi import TEMPERATURE, FermiLevel, electron_count, fermi_level, find_fermi_level
+from orbitrace.bands.inertia import count_below
 from orbitrace.bands.kpath import KPath, completed_lattice
 from orbitrace.bands.levels import USUAL_BANDS, Ask, Progress, choose_solver, cut, energies_of, levels_at, scatter
 from orbitrace.bands.mesh import Divisions
@@ -94,7 +95,7 @@ def band_structure(
     labels
         (number of the k point, name); those of a path are its own.
     progress
-        Called with (k points done, all) after each.
+        Called with (k points done, all) after each; if the Fermi level must be found, for its mesh first.
 
     Returns
     -------
@@ -180,21 +181,21 @@ def _levels(
     if n_bands is not None:
         if not 1 <= n_bands <= size:
             raise InputError("n_bands", str(n_bands), f"1 to {size}, the number of bands")
-        ask = replace(ask, bands=_centred(calculation, n_bands, size), n_bands=n_bands if fermi is None else None)
-        if ask.bands is None:
-            ask = replace(ask, n_bands=n_bands)
+        full = _full_bands(calculation, pencils[0], points[0], fermi)
+        first = min(max(full - n_bands // 2, 0), size - n_bands)
+        ask = replace(ask, bands=(first, first + n_bands))
     return scatter(pencils, points, _asks(ask, len(points), settings), settings.n_workers, progress)
 
 
-def _centred(calculation: Calculation, n_bands: int, size: int) -> tuple[int, int] | None:
-    """Numbers of the bands around the highest full one; None if the electrons are not known."""
+def _full_bands(calculation: Calculation, pencil: Pencil, k: Floats, fermi: float | None) -> int:
+    """Number of full bands (of one spin): from the electrons, or if they are not known by counting at one k."""
     try:
         electrons = electron_count(calculation)
     except InputError:
-        return None
-    full = round(electrons if calculation.spin is Spin.NONCOLLINEAR else electrons / 2)
-    first = min(max(full - n_bands // 2, 0), size - n_bands)
-    return first, first + n_bands
+        if fermi is None:
+            raise
+        return count_below(*pencil.at(k), fermi)
+    return round(electrons if calculation.spin is Spin.NONCOLLINEAR else electrons / 2)
 
 
 def _in_window(

@@ -5,10 +5,11 @@ From the equivariant feature f (copies f_i of irreps) form the quadratic invaria
 z_p)/df`` to f. v is equivariant because z is invariant (TraceGrad, arXiv 2405.05722, theorem 2). The invariants z of all
 blocks are trained to predict ``tr(Q Q^dagger)`` of every basic block Q (theorem 1).
 
-Here ``W^c`` pairs copies of one kind of irrep and has rank one, ``W^c_ij = a_ci b_cj``, so that
+Here ``W^c`` pairs copies of one kind of irrep and has rank one, ``W^c_ij = a_ci a_cj``; the first layer of s mixes them with
+any sign, so that sums of them reach every symmetric matrix (the antisymmetric part of W^c drops out). Then
 
-    u_c = sum_l kappa_l sum_m (A_l f)_cm (B_l f)_cm,      kappa_l = 1 / sqrt(2 l + 1),
-    v_l = kappa_l [A_l^T (g * B_l f) + B_l^T (g * A_l f)],     g_c = d(sum_p z_p)/du_c,
+    u_c = sum_l kappa_l sum_m (A_l f)_cm^2,      kappa_l = 1 / sqrt(2 l + 1),
+    v_l = 2 kappa_l A_l^T (g * A_l f),           g_c = d(sum_p z_p)/du_c,
 
 and g is written out for the layers of s. The update is thus a closed formula: training needs no second differentiation. A test
 compares it with autograd's derivative of z.
@@ -83,30 +84,24 @@ class TraceGrad(nn.Module):
         super().__init__()
         self.layout, self.width, self.by_m = layout, width, by_m
         self.factors = nn.ParameterList(
-            nn.Parameter(torch.randn(n, 2 * width) / math.sqrt(n)) for n, _, _ in layout.entries
-        )  # A_l^T and B_l^T side by side
+            nn.Parameter(torch.randn(n, width) / math.sqrt(n)) for n, _, _ in layout.entries
+        )  # A_l^T
         self.network = InvariantNetwork(width, outputs)
 
     def forward(self, features: Features) -> tuple[Features, Tensor]:
         """Features -> (features + gradient of the invariants, invariants z [n, outputs])."""
-        kinds = self._by_kind(features)
-        u, products = self._invariants(kinds)
-        z, g = self.network(u)
-        updates = []
-        for (_, l, _), product, factor in zip(self.layout.entries, products, self.factors, strict=True):
-            kappa = 1 / math.sqrt(2 * l + 1)
-            a, b = product[..., : self.width], product[..., self.width :]
-            updates.append((torch.cat([b, a], dim=2) * (kappa * torch.cat([g, g], dim=1))[:, None]) @ factor.T)
+        products = [x @ factor for x, factor in zip(self._by_kind(features), self.factors, strict=True)]
+        z, g = self.network(self._invariants(products))
+        updates = [
+            (product * (2 / math.sqrt(2 * l + 1) * g)[:, None]) @ factor.T
+            for product, factor, (_, l, _) in zip(products, self.factors, self.layout.entries, strict=True)
+        ]
         return self._add(features, updates), z
 
-    def _invariants(self, kinds: Features) -> tuple[Tensor, Features]:
-        """The quadratic invariants u [n, width], and A f and B f side by side for every kind of irrep."""
-        products = [x @ factor for x, factor in zip(kinds, self.factors, strict=True)]
-        u = kinds[0].new_zeros(len(kinds[0]), self.width)
-        for (_, l, _), product in zip(self.layout.entries, products, strict=True):
-            a, b = product[..., : self.width], product[..., self.width :]
-            u = u + (a * b).sum(1) / math.sqrt(2 * l + 1)
-        return u, products
+    def _invariants(self, products: Features) -> Tensor:
+        """The quadratic invariants u [n, width] from A f of every kind of irrep."""
+        terms = [(p**2).sum(1) / math.sqrt(2 * l + 1) for p, (_, l, _) in zip(products, self.layout.entries, strict=True)]
+        return torch.stack(terms).sum(0)
 
     def _by_kind(self, features: Features) -> Features:
         """One tensor [n, 2l+1, multiplicity] per kind of irrep. The order of components does not matter to a sum over them."""

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -110,10 +111,18 @@ def _fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        last = workdir / "last.ckpt"
-        trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last if last.exists() else None, weights_only=False)
+        last = _last(workdir)
+        trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _last(workdir: Path) -> Path | None:
+    """The state to resume from, if there is one."""
+    last = workdir / "last.ckpt"
+    if last.exists() and not zipfile.is_zipfile(last):  # what torch writes is a zip file, whose table of contents comes last
+        raise InputError(last, "is damaged, perhaps by a full disk", "the state of a training", "Delete it to train anew")
+    return last if last.exists() else None
 
 
 def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:

@@ -94,13 +94,12 @@ def summarise(errors: Sequence[tuple[str, BlockErrors]]) -> dict[str, object]:
             counts[name] = counts.get(name, 0) + e.counts[name]
     per_block = {name: sums[name] / counts[name] for name in sums}
     per_sample = {name: e.mean for name, e in errors}
-    sizes = {name: sum(e.counts.values()) for name, e in errors}
     total = sum(counts.values())
     worst_sample = max(per_sample, key=lambda name: per_sample[name])
     worst_block = max(per_block, key=lambda name: per_block[name])
     return {
         "mae": sum(sums.values()) / total,
-        "mae_aligned": sum(e.aligned * sizes[name] for name, e in errors) / total,
+        "mae_aligned": sum(e.aligned * sum(e.counts.values()) for _, e in errors) / total,
         "mae_worst_sample": per_sample[worst_sample],
         "worst_sample": worst_sample,
         "mae_worst_block": per_block[worst_block],

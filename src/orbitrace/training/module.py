@@ -116,7 +116,7 @@ class HamiltonianLearner(lightning.LightningModule):
         """AdamW; the learning rate rises, then falls as half a cosine over the steps (or minutes) given."""
         s = self.settings
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, betas=(0.9, 0.99)
+            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, betas=(0.9, 0.99), fused=True
         )
         scheduler = LambdaLR(optimizer, lambda _: learning_rate_factor(self.progress, s.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
