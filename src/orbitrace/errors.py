@@ -36,7 +36,7 @@ class InputError(Exception):
         if self.expected:
             parts.append(f"Expected {self.expected.rstrip('.')}.")
         if self.remedy:
-            parts.append(self.remedy.rstrip(".") + ".")
+            parts.append(self.remedy if self.remedy.endswith("?") else self.remedy.rstrip(".") + ".")
         return " ".join(parts)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:

@@ -5,6 +5,7 @@ One file in this folder per code. A reader supplies
 * ``MARKERS``: patterns of the names of files that mark a folder as one calculation of this code;
 * ``ORDER``: the order of m, with signs, in which the code lists the orbitals of a shell (data, see `physics.orbitals.Order`);
 * ``read(folder) -> RawCalculation``: what the files hold, in Å and eV, in the code's own order;
+* optionally ``BESIDE``: patterns of further files that it reads, so that a change in them is noticed;
 * optionally ``reference_spectrum(folder) -> Spectrum | None``: the bands that the code itself computed.
 
 The door converts to the conventions of the house and checks everything: sizes, finite values, the reverse of each pair, how
@@ -93,6 +94,11 @@ def reference_spectrum(folder: Path, code: str | None = None) -> Spectrum | None
 def markers() -> dict[str, tuple[str, ...]]:
     """Patterns of file names that mark a calculation's folder, for each reader."""
     return {name: tuple(plugins.load("readers", name).MARKERS) for name in plugins.names("readers")}
+
+
+def beside() -> dict[str, tuple[str, ...]]:
+    """Patterns of the further files that each reader reads, beside the marker."""
+    return {name: tuple(getattr(plugins.load("readers", name), "BESIDE", ())) for name in plugins.names("readers")}
 
 
 def _existing(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from orbitrace.readers._scfout import LAYOUTS, Scfout, parse
 from orbitrace.units import OPENMX_BOHR, OPENMX_HARTREE
 
 MARKERS = _files.variants("*.scfout")
+BESIDE = _files.variants("*.out")
 
 # Real harmonics without Condon-Shortley phase (AngularF.c). p: x, y, z; d: 3z2-r2, x2-y2, xy, xz, yz;
 # f: 5z3-3zr2, 5xz2-xr2, 5yz2-yr2, z(x2-y2), xyz, x3-3xy2, 3x2y-y3; beyond: m = 0, 1, -1, 2, -2, ...

@@ -2,7 +2,7 @@
 
 In a nested dissection order and with pivots kept on the diagonal, rows and columns are permuted alike, so P A P^T = L U with
 U = D L^H, and the signs of the diagonal of U are the inertia of A (Sylvester), also for complex A. Measured on 18 000 orbitals
-of bilayer graphene, one thread, complex: 24 s, against 58 s with the COLAMD order and 80 s with SciPy's defaults, which
+of bilayer graphene, one thread, complex: 24 s, against 58 s with the COLAMD order, which
 count nothing. Without pivoting the factor is less accurate (relative errors of 1e-11 to 1e-6): the caller probes it.
 """
 
