@@ -40,7 +40,7 @@ def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
     """What the user reads: one paragraph without a line break, with an end."""
     text = str(error.value)
     assert "\n" not in text
-    assert text.endswith(".")
+    assert text.endswith((".", "?"))
     assert len(text) < 600
     return text
 
