@@ -191,7 +191,8 @@ def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calc
     from orbitrace.physics.calculation import Calculation, Provenance
 
     atoms = interchange.read_structure(structure)
-    _, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
+    own, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
+    _check_same_structure(own, atoms, overlap, structure)
     hamiltonian = prediction.predict(checkpoint, atoms, basis, blocks, str(structure))
     made = Provenance("orbitrace", __version__, str(checkpoint))
     calculation = Calculation(atoms, basis, hamiltonian, blocks, None, n_electrons, _spin_of(hamiltonian, blocks), made)
@@ -261,6 +262,22 @@ def _scanned(folder: Path, settings: ScanSection, code: str, previous: Manifest 
 
     chosen = readers.markers() if code == "auto" else {code: plugins.load("readers", code).MARKERS}
     return manifests.scan(folder, chosen, previous, settings.shard_size, policy=settings.fingerprint, beside=readers.beside())
+
+
+def _check_same_structure(own: Structure, atoms: Structure, overlap: Path, structure: Path) -> None:
+    """Refuse an overlap of another structure; its blocks would be taken for those of these atoms."""
+    import numpy as np
+
+    same = np.array_equal(own.numbers, atoms.numbers)
+    if not same or not all(
+        np.allclose(a, b, rtol=0, atol=1e-4) for a, b in ((own.positions, atoms.positions), (own.lattice, atoms.lattice))
+    ):
+        raise InputError(
+            overlap,
+            f"holds the overlap of another structure than {structure}",
+            "the same atoms in the same order, at the same positions (not wrapped), in the same cell",
+            "Make it with `orbitrace overlap` from this structure",
+        )
 
 
 def _basis_for(atoms: Structure, basis: Basis, structure: Path, source: Path) -> Basis:

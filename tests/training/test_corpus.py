@@ -13,6 +13,7 @@ from learner_cases import STRUCTURES, calculation, labeller, structure
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import write_shard
 from orbitrace.manifest import split_of
+from orbitrace.training import data
 from orbitrace.training.data import Collate, Corpus, PairBatches, Samples
 
 PAIRS = np.random.default_rng(0).integers(20, 200, 23).tolist()
@@ -64,6 +65,20 @@ def test_a_batch_never_holds_a_calculation_twice() -> None:
     """Where batches are larger than the data set, the same gradient twice costs twice the time and teaches nothing."""
     for batch in epochs(PairBatches([10, 20, 30], 4000, 20, 6), 0, 1):
         assert len(set(batch)) == len(batch)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_several_processes_share_the_batches_of_one(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes as many, none is taken twice, and together they are the sequence of a single process."""
+    whole = epochs(PairBatches(PAIRS, 400, 4, 3), 0, 2 * ranks)
+    monkeypatch.setattr(data.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(data.distributed, "get_world_size", lambda: ranks)
+    shares = []
+    for rank in range(ranks):
+        monkeypatch.setattr(data.distributed, "get_rank", lambda rank=rank: rank)
+        shares.append(epochs(PairBatches(PAIRS, 400, 4, 3), 0, 2))
+    assert [len(share) for share in shares] == [8] * ranks
+    assert [batch for step in zip(*shares, strict=True) for batch in step] == whole
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------------

@@ -59,6 +59,10 @@ class Shells:
     def __post_init__(self) -> None:
         if list(self.ls) != sorted(self.ls):
             raise ValueError(f"shells {self.ls} are not sorted by l")
+        if not self.cutoff > 0:
+            raise InputError(
+                "basis", f"cutoff radius {self.cutoff} Å", "a positive length", "Correct the basis of this element"
+            )
 
     @cached_property
     def n_orbitals(self) -> int:
