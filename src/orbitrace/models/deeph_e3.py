@@ -6,8 +6,8 @@ messages from its pairs, then every pair is updated from its two nodes. Differen
 * products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: same
 functions,
   far fewer operations;
-* norms act on each node and edge by itself, messages and outputs fade out at the pair's cutoff: the network is local and
-smooth;
+* norms act on each node and edge by itself, and messages fade out at the pair's cutoff: the network is local and smooth
+  (a block itself ends there as the DFT code's does, at the size that its scale has);
 * on-site blocks have a head of their own on the nodes; every pair of elements has its own linear read-out, so shells never
 need padding.
 

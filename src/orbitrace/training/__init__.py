@@ -33,6 +33,7 @@ from orbitrace.training.callbacks import Bar, Keep
 from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
 from orbitrace.training.module import HamiltonianLearner
 
+WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes"}  # a training may go on elsewhere
 Split = dict[str, list[Item]]
 Loader = DataLoader[Sample]
 SaveBest = Callable[[HamiltonianLearner, dict[str, float]], None]
@@ -60,12 +61,13 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     """
     corpus = Corpus(shards)
     settings = section.train
-    dtype = getattr(torch, settings.precision)
+    # Two threads that wait for each other on a busy machine took ten times as long as one (measured, 900 pairs).
+    torch.set_num_threads(settings.threads)
     _claim(workdir, section, corpus)
     split = corpus.split({"validation": settings.validation, "test": settings.test}, settings.seed)
     _note(workdir, section, split)
     lightning.seed_everything(settings.seed, verbose=False)
-    with _default_dtype(dtype):
+    with checkpoints.default_dtype(settings.precision):
         learner, labeller = _learner(section, corpus, split)
         loaders = [
             _train_loader(corpus, split["train"], labeller, settings),
@@ -100,6 +102,8 @@ def _fit(
         trainer = lightning.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices or "auto",
+            # A batch without some pair of elements leaves its read-out without a gradient.
+            strategy="ddp_find_unused_parameters_true" if (settings.devices or 1) * settings.nodes > 1 else "auto",
             num_nodes=settings.nodes,
             max_epochs=-1,  # a resumed run repeats an epoch's end, which would count twice
             max_steps=settings.steps,
@@ -127,7 +131,8 @@ def _last(workdir: Path) -> Path | None:
 
 def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
     """Make the working folder belong to these data and settings; what another training left there is put aside."""
-    identity = json.dumps({"section": section.model_dump(mode="json"), "shards": corpus.digests}, sort_keys=True)
+    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS})
+    identity = json.dumps({"section": settings, "shards": corpus.digests}, sort_keys=True)
     mark = hashlib.sha256(identity.encode()).hexdigest()
     file = workdir / "identity"
     if file.exists() and file.read_text() != mark:
@@ -189,16 +194,3 @@ def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: 
 def _validation_loader(corpus: Corpus, split: Split, labeller: Labeller, s: TrainSection) -> Loader:
     samples = Samples(corpus, split["validation"] or split["train"], labeller)
     return DataLoader(samples, batch_size=1, collate_fn=Collate(getattr(torch, s.precision)))
-
-
-class _default_dtype:  # noqa: N801 - used like a function
-    """Numbers of new tensors, for the time of a block."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype, self.before = dtype, torch.get_default_dtype()
-
-    def __enter__(self) -> None:
-        torch.set_default_dtype(self.dtype)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_default_dtype(self.before)
