@@ -67,7 +67,7 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     split = corpus.split({"validation": settings.validation, "test": settings.test}, settings.seed)
     _note(workdir, section, split)
     lightning.seed_everything(settings.seed, verbose=False)
-    with checkpoints.default_dtype(settings.precision):
+    with checkpoints.default_dtype(getattr(torch, settings.precision)):
         learner, labeller = _learner(section, corpus, split)
         loaders = [
             _train_loader(corpus, split["train"], labeller, settings),
