@@ -16,19 +16,25 @@ from orbitrace.physics.structure import Structure
 WAYS = plugins.names("overlaps")
 
 
-def table(example: Path) -> dict[str, object]:
-    """All that the ways may know: the untwisted bilayers of the example."""
-    data = (readers.read(folder) for folder in sorted((example / "data" / "bilayers").iterdir()))
+def table(request: pytest.FixtureRequest) -> dict[str, object]:
+    """Fitted to the untwisted bilayers of the example."""
+    bilayers: Path = request.getfixturevalue("example") / "data" / "bilayers"
+    data = (readers.read(folder) for folder in sorted(bilayers.iterdir()))
     return {"table": from_data.fit((c.structure, c.basis, c.overlap) for c in data)}
 
 
-INPUTS: dict[str, Callable[[Path], dict[str, object]]] = {"from_data": table}
+def files(request: pytest.FixtureRequest) -> dict[str, object]:
+    """The basis files of the example, which are not free to lie in the repository."""
+    return {"pao": request.getfixturevalue("shared_data") / "openmx" / "DFT_DATA13" / "PAO"}
+
+
+INPUTS: dict[str, Callable[[pytest.FixtureRequest], dict[str, object]]] = {"from_data": table, "from_pao": files}
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def way(request: pytest.FixtureRequest, example: Path) -> tuple[str, dict[str, object]]:
+def way(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     assert request.param in INPUTS, f"add the inputs of {request.param} to this test"
-    return request.param, INPUTS[request.param](example)
+    return request.param, INPUTS[request.param](request)
 
 
 def test_a_way_takes_structure_and_basis_and_names_its_inputs(way: tuple[str, dict[str, object]]) -> None:

@@ -128,10 +128,15 @@ def test_time_ends_it(small_shard: Path, tmp_path: Path) -> None:
     assert len(log_of(tmp_path)) <= 2
 
 
-def test_a_finished_training_run_again_does_nothing(small_shard: Path, tmp_path: Path) -> None:
-    one = trained(small_shard, tmp_path)
+@pytest.mark.parametrize(
+    "end",
+    [{}, {"learning_rate": 1e-30, "patience": 1, "max_steps": 100}, {"max_minutes": 1e-4, "max_steps": 1000}],
+    ids=["by steps", "by patience", "by time"],
+)
+def test_a_finished_training_run_again_does_nothing(small_shard: Path, tmp_path: Path, end: dict[str, float]) -> None:
+    one = trained(small_shard, tmp_path, **end)
     log = (tmp_path / "run" / "log.csv").read_text()
-    again = trained(small_shard, tmp_path)
+    again = trained(small_shard, tmp_path, **end)
     assert (tmp_path / "run" / "log.csv").read_text() == log
     assert all(torch.equal(one.weights[key], again.weights[key]) for key in one.weights)
 

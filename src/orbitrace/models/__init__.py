@@ -3,9 +3,8 @@
 A model file supplies
 
 * ``Settings``: a frozen pydantic model, the model's own section of the config (unknown keys are refused);
-* ``Network(settings, basis)``: a `BlockNetwork` with ``forward(batch) -> Output`` and the attribute ``l_max``, the largest
-l of the
-  rotations that it wants for every edge.
+* ``Network(settings, basis)``: a `BlockNetwork` with ``forward(batch) -> Output`` and the attribute ``l_max``, the
+  largest l of the rotations that it wants for every edge.
 
 It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training
 loop, checkpoints and prediction are shared. Features must be local: nothing may depend on atoms outside the receptive field.

@@ -3,13 +3,12 @@
 The alternation of node and edge updates is DeepH-E3's (Gong et al., Nat. Commun. 14, 2848 (2023)): a node gathers equivariant
 messages from its pairs, then every pair is updated from its two nodes. Differences, each for a reason:
 
-* products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: same
-functions,
-  far fewer operations;
+* products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: the
+  same functions, far fewer operations;
 * norms act on each node and edge by itself, and messages fade out at the pair's cutoff: the network is local and smooth
   (a block itself ends there as the DFT code's does, at the size that its scale has);
 * on-site blocks have a head of their own on the nodes; every pair of elements has its own linear read-out, so shells never
-need padding.
+  need padding. Irreps up to the largest L of any block are added if the settings stop before: an f-f block needs l = 6.
 
 TraceGrad (`nets.tracegrad`) follows every update of edges and of nodes.
 """
@@ -17,6 +16,7 @@ TraceGrad (`nets.tracegrad`) follows every update of edges and of nodes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from orbitrace.graphs.batches import Batch, Group
-from orbitrace.graphs.irreps import block_irreps
+from orbitrace.graphs.irreps import BlockIrreps, block_irreps
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out, to_frames
 from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM
@@ -33,13 +33,17 @@ from orbitrace.nets.so2 import SO2Linear
 from orbitrace.nets.tracegrad import TraceGrad
 from orbitrace.physics.orbitals import Basis
 
+ADDED = 8  # channels of an irrep that the settings lack and the blocks need
+
 
 class Settings(BaseModel):
     """Settings of the network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    irreps: str = Field("64x0e+32x1o+16x2e+8x3o+8x4e", description="irreps of nodes and edges, in e3nn's notation")
+    irreps: str = Field(
+        "64x0e+32x1o+16x2e+8x3o+8x4e", description="irreps of nodes and edges, in e3nn's notation"
+    )
     blocks: int = Field(3, ge=1, description="number of node and edge updates")
     gaussians: int = Field(64, ge=2, description="radial functions on [0, cutoff of the pair]")
     radial_width: int = Field(64, ge=1, description="width of the radial network")
@@ -122,13 +126,12 @@ class Network(BlockNetwork):
 
     def __init__(self, settings: Settings, basis: Basis) -> None:
         super().__init__()
-        layout = Layout.parse(settings.irreps)
-        self.layout, self.settings = layout, settings
-        self.elements = basis.elements
+        self.elements, self.settings = basis.elements, settings
         self.blocks_of = {(e, f): block_irreps(basis[e].ls, basis[f].ls) for e in self.elements for f in self.elements}
+        layout = self.layout = _reaching(Layout.parse(settings.irreps), self.blocks_of.values())
         needed = Layout.of(entry for e in self.elements for entry in self.blocks_of[e, e].entries)
         self.layout_last = Layout.of(
-            [*layout.entries, *((8, L, nat) for _, L, nat in needed.entries if not _has(layout, L, nat))]
+            [*layout.entries, *((ADDED, L, nat) for _, L, nat in needed.entries if not _has(layout, L, nat))]
         )
         self.l_max = max(layout.l_max, *(Layout.of(b.entries).l_max for b in self.blocks_of.values()))
         basic_blocks = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements)
@@ -233,6 +236,12 @@ def _flat(features: Features) -> Tensor:
 def _both_ends(layout: Layout) -> Layout:
     """Twice the channels of every kind: both nodes of an edge."""
     return Layout(tuple((2 * n, l, natural) for n, l, natural in layout.entries))
+
+
+def _reaching(layout: Layout, blocks: Iterable[BlockIrreps]) -> Layout:
+    """The layout with a few channels of every l that some block has and the layout lacks: no linear map makes a larger |m|."""
+    highest = max(L for block in blocks for _, L, _ in block.entries)
+    return Layout.of([*layout.entries, *((ADDED, L, True) for L in range(layout.l_max + 1, highest + 1))])
 
 
 def _has(layout: Layout, l: int, natural: bool) -> bool:

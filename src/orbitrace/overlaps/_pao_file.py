@@ -1,8 +1,8 @@
-"""``.pao`` files (T. Ozaki, Phys. Rev. B 67, 155108 (2003)): the radial functions of one element, as tables on a logarithmic mesh.
+"""``.pao`` files (T. Ozaki, Phys. Rev. B 67, 155108 (2003)): radial functions of one element on a logarithmic mesh.
 
-What is read: ``AtomSpecies``, ``valence.electron``, ``grid.num.output``, ``radial.cutoff.pao`` (Bohr), ``PAO.Lmax``, ``PAO.Mul``
-and the blocks ``<pseudo.atomic.orbitals.L=l``, whose columns are ln r, r, R_0, R_1, ... The name of a basis, C6.0-s2p2d1, says
-the file, C6.0.pao, and how many of the functions of each l are taken, from the first one on.
+What is read: ``AtomSpecies``, ``valence.electron``, ``grid.num.output``, ``radial.cutoff.pao`` (Bohr), ``PAO.Lmax``,
+``PAO.Mul`` and the blocks ``<pseudo.atomic.orbitals.L=l``, whose columns are ln r, r, R_0, R_1, ... The name of a basis,
+C6.0-s2p2d1, says the file, C6.0.pao, and how many of the functions of each l are taken, from the first one on.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ With ``F_a(k) = int r^2 R_a(r) j_l(k r) dr``, the Slater-Koster functions of two
 
     t_{ab|m|}(r) = 8 sum_L i^(la - lb - L) G(la m, lb m, L 0) Y_L0(z) int k^2 w(k) F_a(k) F_b(k) j_L(k r) dk,
 
-G the integral of three real harmonics; w = 1 for overlaps and k^2 / 2 for the kinetic energy (O. F. Sankey and D. J. Niklewski,
-Phys. Rev. B 40, 3979 (1989)). The integrals are sums over the very points that the DFT code takes (`Quadrature`): what matters
-is not the exact integral, from which the code's is 1e-6 to 1e-4 away, but the matrix that belongs to its Hamiltonian.
+G the integral of three real harmonics; w = 1 for overlaps and k^2 / 2 for the kinetic energy (O. F. Sankey and
+D. J. Niklewski, Phys. Rev. B 40, 3979 (1989)). The integrals are sums over the very points that the DFT code takes
+(`Quadrature`): what matters is not the exact integral, from which the code's is 1e-6 to 1e-4 away, but the matrix that
+belongs to its Hamiltonian.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _factor(la: int, lb: int, m: int, degree: int) -> float:
 
 def _trapezoid(begin: float, end: float, n_intervals: int) -> tuple[Floats, Floats]:
     """Points and weights of the trapezoidal rule: [n_intervals + 1] each."""
-    points = np.linspace(begin, end, n_intervals + 1)
+    points: Floats = np.linspace(begin, end, n_intervals + 1, dtype=np.float64)
     weights = np.full(n_intervals + 1, (end - begin) / n_intervals)
     weights[[0, -1]] /= 2
     return points, weights

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from orbitrace import models
+from orbitrace import __version__, models
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import group_values
 from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
 from orbitrace.physics.orbitals import SYMBOLS
+from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.callbacks import Bar, Keep
 from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
@@ -132,7 +133,8 @@ def _last(workdir: Path) -> Path | None:
 def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
     """Make the working folder belong to these data and settings; what another training left there is put aside."""
     settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS})
-    identity = json.dumps({"section": settings, "shards": corpus.digests}, sort_keys=True)
+    parts = {"section": settings, "shards": sorted(corpus.digests), "versions": [__version__, SCHEMA]}
+    identity = json.dumps(parts, sort_keys=True)
     mark = hashlib.sha256(identity.encode()).hexdigest()
     file = workdir / "identity"
     if file.exists() and file.read_text() != mark:

@@ -32,14 +32,15 @@ class Keep(Checkpoint):
         self.workdir, self.save_best = workdir, save_best
         self.best = float("inf")
         self.stale = 0  # validations since the best
+        self.over = False  # patience or time is used up
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must remember."""
-        return {"best": self.best, "stale": self.stale}
+        return {"best": self.best, "stale": self.stale, "over": self.over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse."""
-        self.best, self.stale = state_dict["best"], state_dict["stale"]
+        self.best, self.stale, self.over = state_dict["best"], state_dict["stale"], state_dict["over"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Judge, log, save."""
@@ -47,6 +48,7 @@ class Keep(Checkpoint):
         assert isinstance(learner, HamiltonianLearner)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if "validation_mae" not in metrics:  # a resumed training: Lightning repeats the end of the epoch that was saved
+            trainer.should_stop = trainer.should_stop or self.over
             return
         error = metrics["validation_mae"]
         if not math.isfinite(error):
@@ -63,8 +65,8 @@ class Keep(Checkpoint):
             if trainer.is_global_zero:
                 self.save_best(learner, {**metrics, "step": trainer.global_step, "seconds": learner.seconds})
         s = learner.settings
-        over = s.patience is not None and self.stale >= s.patience
-        trainer.should_stop = trainer.should_stop or over or learner.progress >= 1.0
+        self.over = (s.patience is not None and self.stale >= s.patience) or learner.progress >= 1.0
+        trainer.should_stop = trainer.should_stop or self.over
         if trainer.is_global_zero:
             self._log(trainer, learner, metrics)
         partial = self.workdir / ".last.ckpt.tmp"

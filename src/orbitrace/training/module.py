@@ -46,6 +46,7 @@ class HamiltonianLearner(lightning.LightningModule):
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.seconds = 0.0  # of training, over all runs that were resumed
         self._since = time.monotonic()
+        self._first_seconds = 0.0
         self._errors: list[tuple[float, int]] = []
 
     def forward(self, batch: Batch) -> tuple[Tensor, Output]:
@@ -126,8 +127,17 @@ class HamiltonianLearner(lightning.LightningModule):
         """Part of the run that is behind, 0..1."""
         s = self.settings
         by_steps = self.global_step / s.steps if self._trainer is not None else 0.0
-        by_time = self.seconds / (60 * s.max_minutes) if s.max_minutes else 0.0
+        by_time = self._agreed_seconds() / (60 * s.max_minutes) if s.max_minutes else 0.0
         return min(max(by_steps, by_time), 1.0)
+
+    def _agreed_seconds(self) -> float:
+        """Seconds of training; of several processes those of the first, as of the last validation: rates must be equal."""
+        alone = self._trainer is None or self.trainer.world_size == 1
+        return self.seconds if alone else self._first_seconds
+
+    def on_train_epoch_start(self) -> None:
+        """Agree on the time."""
+        self._first_seconds = float(self.trainer.strategy.broadcast(self.seconds))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what Lightning does not know."""
