@@ -15,7 +15,7 @@ import orbitrace
 ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "units", "plugins"}
+GROUND = {"errors", "units", "plugins", "files"}
 PLANS = {"schema", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
@@ -26,10 +26,11 @@ SHOWING = {"status", "report"}
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
+    "files": set(),
     "layout": set(),
     "plugins": {"errors"},
     "discovery": {"errors"},
-    "manifest": {"errors", "discovery"},
+    "manifest": {"errors", "files", "discovery"},
     "schema": {"errors", "plugins"},
     "config": {"errors", "schema"},
     "physics": {"errors", "units"},

@@ -191,7 +191,9 @@ def evaluate(
 
     chosen = _settings(EvaluateSection, "evaluate", config, settings, split=split, window=window)
     if checkpoint is not None and shards:
-        stages.evaluate(checkpoint, shards, out, chosen)
+        table = stages.evaluate(checkpoint, shards, out, chosen)
+        if "note" in table:
+            print(table["note"], file=sys.stderr)
     elif predicted is not None and reference is not None:
         stages.evaluate_target(predicted, reference, out, chosen, bands)
     else:

@@ -16,6 +16,10 @@ from orbitrace.training.data import Corpus
 from orbitrace.training.metrics import BlockErrors, block_errors, summarise
 
 
+class EmptyPartError(InputError):
+    """A part of a data set has no calculation that could judge a model."""
+
+
 def evaluate(predicted: Calculation, reference: Calculation, name: str = "structure") -> dict[str, Any]:
     """Metrics of one predicted Hamiltonian, meV: see `training.metrics.summarise`.
 
@@ -37,18 +41,22 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
 
     Raises
     ------
-    InputError
+    EmptyPartError
         If the part is empty, or the shards lack its calculations.
+    InputError
+        If a calculation has spin, or another basis.
     """
     trained = checkpoints.load(checkpoint)
     wanted = set(trained.split.get(split, ()))
     corpus = Corpus(shards)
     items = [item for item in corpus.items if item.id in wanted]
     if not items:
-        raise InputError(
+        there = {item.id for item in corpus.items}
+        others = ", ".join(part for part, ids in trained.split.items() if there & set(ids))
+        raise EmptyPartError(
             checkpoint,
             f"its part {split!r} has no calculation in these shards",
-            f"a part that is not empty: {', '.join(part for part, ids in trained.split.items() if ids)}",
+            f"a part that is not empty: {others}" if others else "the shards that it was trained on",
             f"Set a fraction for {split!r} in section train, or choose another part in section evaluate",
         )
     ids = [item.id for item in items]

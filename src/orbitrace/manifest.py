@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from orbitrace.discovery import Patterns, RawFile, discover, with_hashes
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 
 SCHEMA = 1
 POLICIES = ("mtime", "hash")
@@ -246,13 +247,8 @@ def write_manifest(file: Path, manifest: Manifest) -> bool:
     content = _to_text(manifest).encode()
     if file.is_file() and file.read_bytes() == content:
         return False
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as part:
+        part.write_bytes(content)
     return True
 
 

@@ -26,6 +26,7 @@ from orbitrace.config import (
     TwistSection,
 )
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 
 if TYPE_CHECKING:
     from orbitrace.graphs.ingest import IngestReport
@@ -121,11 +122,20 @@ def train(
 def evaluate(
     checkpoint: Path, shards: Sequence[Path], out: Path, settings: EvaluateSection = EvaluateSection()
 ) -> dict[str, Any]:
-    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations."""
+    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations; a note where there are none in it."""
     from orbitrace import evaluation
 
-    metrics = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split)
-    return _write_json(out, {"split": settings.split, "hamiltonian": metrics})
+    table: dict[str, Any] = {"split": settings.split}
+    try:
+        table["hamiltonian"] = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split)
+    except evaluation.EmptyPartError:
+        # A model may be trained on one calculation, or outlive those that judge it: its predictions are wanted all the same.
+        table["hamiltonian"] = None
+        table["note"] = (
+            f"Its errors are not known: there is no {settings.split} calculation of it in the data. "
+            "Add calculations, or choose another split in section evaluate of the configuration."
+        )
+    return _write_json(out, table)
 
 
 def evaluate_target(
@@ -308,7 +318,7 @@ def _reference_bands(reference: Path, spectrum: Spectrum) -> Spectrum:
     import numpy as np
 
     from orbitrace import interchange
-    from orbitrace.bands.spectrum import band_structure
+    from orbitrace.bands.spectrum import Settings, band_structure
 
     own = _own_bands(reference)
     if (
@@ -317,7 +327,8 @@ def _reference_bands(reference: Path, spectrum: Spectrum) -> Spectrum:
         and np.allclose(own.kpoints, spectrum.kpoints, atol=1e-6)
     ):
         return own
-    return band_structure(interchange.read_folder(reference), spectrum.kpoints, spectrum.labels)
+    counted = Settings(fermi="count")  # as of the own bands (`read`), and of the prediction
+    return band_structure(interchange.read_folder(reference), spectrum.kpoints, spectrum.labels, counted)
 
 
 def _electrons(atoms: Structure, basis: Basis) -> float | None:
@@ -337,10 +348,8 @@ def _spin_of(hamiltonian: Blocks, overlap: Blocks) -> Spin:
 
 def _write(file: Path, text: str) -> None:
     """Write a text file that is there whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    with replacing(file) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _write_json(file: Path, table: dict[str, Any]) -> dict[str, Any]:

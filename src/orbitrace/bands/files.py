@@ -7,9 +7,6 @@ group ``record`` with the attributes that tell how the bands were computed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,6 +14,7 @@ import numpy as np
 
 from orbitrace.bands.spectrum import BandStructure, Record
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.physics.spectrum import Spectrum
 
 FORMAT = "orbitrace spectrum"
@@ -75,15 +73,3 @@ def _spectrum(h5: h5py.File) -> Spectrum:
         return Spectrum(**parts)
     record: Record = {name: value.item() if hasattr(value, "item") else value for name, value in h5["record"].attrs.items()}
     return BandStructure(**parts, record=record)
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A temporary sibling to write to, which takes the place of `file` at the end, or vanishes if anything fails."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.stem}.{os.getpid()}.part{file.suffix}")
-    try:
-        yield part
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

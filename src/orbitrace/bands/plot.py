@@ -11,8 +11,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orbitrace.bands.files import replacing
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.physics.spectrum import Spectrum
 from orbitrace.physics.structure import Floats
 

@@ -7,7 +7,6 @@ OpenMX's graphene.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import SYMBOLS, Basis
@@ -77,14 +77,8 @@ def fit(samples: Iterable[tuple[Structure, Basis, Blocks]], where: str = "data")
 
 def write_table(file: Path, table: TwoCentreTable) -> None:
     """Write a table as one .npz file; it appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **table.to_arrays())  # type: ignore[arg-type]
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, **table.to_arrays())  # type: ignore[arg-type]
 
 
 def read_table(file: Path) -> TwoCentreTable:

@@ -6,10 +6,10 @@ them too); ``figures`` draws, ``spectra`` and ``blocks`` prepare what is drawn, 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from orbitrace.config import Contents
+from orbitrace.files import replacing
 
 __all__ = ["write_report"]
 
@@ -34,10 +34,5 @@ def write_report(out: Path, settings: Contents, root: Path = Path()) -> None:
     from orbitrace.report.page import render
 
     text = render(settings, root)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(out) as part:
+        part.write_text(text, encoding="utf-8")
