@@ -14,6 +14,7 @@ import pytest
 
 from orbitrace import interchange, readers
 from orbitrace.errors import InputError
+from orbitrace.graphs.shards import open_shard, write_shard
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Provenance, Spin
 from orbitrace.physics.neighbours import find_pairs
@@ -227,6 +228,38 @@ def test_a_hamiltonian_over_other_pairs_than_the_overlap(foreign: Path) -> None:
     assert sum(same) == kept and sum(zero) == whole.overlap.n_pairs - kept
 
 
+def test_folders_of_other_tools_form_a_data_set_though_their_radii_are_inferred_one_by_one(
+    tmp_path: Path, example: Path
+) -> None:
+    found = []
+    for name in ("000", "001"):
+        interchange.write_folder(tmp_path / name, readers.read(example / "data" / "bilayers" / name))
+        change_info(tmp_path / name, lambda info: info.pop("orbitrace"))
+        found.append(readers.read(tmp_path / name))
+    radii = [c.basis[6].cutoff for c in found]
+    assert all(c.basis[6].inferred for c in found) and abs(radii[0] - radii[1]) > 1e-6
+    assert found[0].basis.merged(found[1].basis, "x")[6].cutoff == max(radii)
+    for order in (found, found[::-1]):
+        write_shard(tmp_path / "shard.zarr", ((str(k), c) for k, c in enumerate(order)))
+        shard = open_shard(tmp_path / "shard.zarr")
+        assert {shard.basis[6].cutoff, *(shard.calculation(k).basis[6].cutoff for k in (0, 1))} == {max(radii)}
+
+
+def test_radii_that_were_inferred_stay_inferred_when_written_again(foreign: Path, tmp_path: Path) -> None:
+    found = interchange.read_folder(foreign)
+    interchange.write_folder(tmp_path / "ours", found)
+    assert interchange.read_folder(tmp_path / "ours").basis == found.basis
+    assert all(shells.inferred for shells in found.basis.shells.values())
+
+
+def test_an_atom_without_neighbours_of_another_tool_has_a_radius_too(tmp_path: Path) -> None:
+    alone = Structure(np.zeros((1, 3)), np.zeros((3, 3)), np.array([16]), (False,) * 3)
+    onsite = Blocks.over(np.zeros((1, 5), dtype=np.int32), alone, BASIS, np.ones(1))
+    interchange.write_overlap_folder(tmp_path / "x", alone, BASIS.restricted((16,)), onsite)
+    change_info(tmp_path / "x", lambda info: info.pop("orbitrace"))
+    assert 0 < interchange.read_overlap_folder(tmp_path / "x")[1][16].cutoff < 0.1
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +308,13 @@ def test_matrices_that_contradict_themselves(foreign: Path, name: str, place: An
         store[name][place] = value
     with pytest.raises(InputError, match=sentence):
         interchange.read_folder(foreign)
+
+
+def test_a_negative_cutoff_is_refused_with_the_file_that_has_it(tmp_path: Path) -> None:
+    interchange.write_folder(tmp_path / "x", calculation())
+    change_info(tmp_path / "x", lambda info: info["orbitrace"]["basis"]["O"].update(cutoff=-1.9))
+    with pytest.raises(InputError, match=r"x/info\.json: .*cutoff radius -1\.9 Å\. Expected a positive length"):
+        interchange.read_folder(tmp_path / "x")
 
 
 def test_a_pair_that_occurs_twice(foreign: Path) -> None:

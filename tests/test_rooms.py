@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "discovery": {"errors"},
     "manifest": {"errors", "files", "discovery"},
     "schema": {"errors", "plugins"},
-    "config": {"errors", "schema"},
+    "config": {"errors", "schema", "discovery"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},

@@ -1,8 +1,10 @@
 """The configuration: every key of `config.yaml`, its default, its meaning, and what is refused.
 
 Enters: plain data, as YAML or Snakemake give it. Leaves: a frozen `Config`. Everything that can be checked without opening a
-calculation is checked here, in a second, before the first job. Lengths are in Å and energies in eV. This module is light: the
-Snakefile imports it in every job of a cluster, so it never imports torch.
+calculation is checked here, in a second, before the first job. Two things wait until their job starts: the settings of a
+network, which its own file checks (it needs torch), and whether the points of a path are points of the target's lattice.
+Lengths are in Å and energies in eV. This module is light: the Snakefile imports it in every job of a cluster, so it never
+imports torch.
 
 A rule hands its own section to its stage as sorted JSON (`schema.to_json`), with the versions of package and schema in it: a
 job reruns when its own settings change, and only then.
@@ -10,7 +12,9 @@ job reruns when its own settings change, and only then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from math import gcd
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -18,8 +22,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from orbitrace.discovery import structures_in
 from orbitrace.errors import InputError
-from orbitrace.schema import Section, did_you_mean, plugin, refused, section_from
+from orbitrace.schema import Section, check_options, did_you_mean, plugin, refused, section_from
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -31,6 +36,24 @@ def _ascending(window: Window) -> Window:
     if window[0] >= window[1]:
         raise refused(f"the window {list(window)} is empty", "[lower, upper] with lower < upper")
     return window
+
+
+# Names of points: capital letters with numbers. Which of them there are depends on the lattice.
+_LEG = re.compile(r"([A-ZΓΣΔΛ]\d*'?){2,}")
+_GAMMA = ("G", "Γ", "GAMMA", "gamma")  # the path of a molecule
+
+
+def _readable(path: str | tuple[NamedPoint | None, ...]) -> str | tuple[NamedPoint | None, ...]:
+    expected = "auto, names of points like GMKG with commas at breaks, or a list of [name, [k1, k2, k3]] with null at breaks"
+    if isinstance(path, str):
+        legs = [re.sub(r"[\s_–-]", "", leg) for leg in re.split(r"[,|]", path.replace("GAMMA", "G"))]
+        if path not in ("auto", *_GAMMA) and not all(_LEG.fullmatch(leg) for leg in legs):
+            raise refused(f"the path {path!r} cannot be read", expected, "Each part between breaks has two points at least")
+        return path
+    names = "".join("," if point is None else "x" for point in path)
+    if not all(len(leg) > 1 for leg in names.split(",")):
+        raise refused("a part of the path has less than two points", expected, "Each part between breaks has two at least")
+    return path
 
 
 Code = Annotated[str, plugin("readers", "auto")]
@@ -130,11 +153,27 @@ class TwistSection(Section):
 
     layer: str = Field("graphene", description="file with the primitive cell of the layer, or graphene")
     m: int = Field(gt=0, description="first index of the twist")
-    n: int = Field(gt=0, description="second index of the twist")
+    n: int = Field(gt=0, description="second index of the twist, without common divisor with the first")
     distance: float = Field(3.35, gt=0, description="distance of the layers, Å")
     vacuum: float = Field(20.0, ge=0, description="empty space above the layers, Å")
     top: str | None = Field(None, description="file with the layer above, if it is another one of the same lattice constant")
     shift: tuple[float, float] = Field((0.0, 0.0), description="shift of the layer above, in its primitive vectors")
+
+    @model_validator(mode="after")
+    def _twisted(self) -> Self:
+        indices, common = f"(m, n) = ({self.m}, {self.n})", gcd(self.m, self.n)
+        if self.m == self.n:
+            raise refused(f"{indices} is no twist", "two different integers", f"E.g. ({self.m}, {self.m + 1})")
+        if common > 1:
+            smaller = f"({self.m // common}, {self.n // common})"
+            raise refused(f"{indices} has the common divisor {common}", smaller, f"{smaller} is the same twist")
+        return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Files of the layers, by their keys; none for those that are built in."""
+        layer = {} if self.layer == "graphene" else {"layer": self.layer}
+        return layer if self.top is None else {**layer, "top": self.top}
 
 
 class TargetSection(Section):
@@ -178,7 +217,7 @@ class BandsSection(Section):
         "auto", description="Fermi level of the DFT code, or from counting electrons; auto: the first if there is one"
     )
     n_bands: int | None = Field(None, gt=0, description="bands around the Fermi level; all of a small cell by default")
-    path: str | tuple[NamedPoint | None, ...] = Field(
+    path: Annotated[str | tuple[NamedPoint | None, ...], AfterValidator(_readable)] = Field(
         "auto",
         description="path like GMKG, or a list of [name, [k1, k2, k3]] with null for a break; "
         "auto takes it from the reference, else from the lattice",
@@ -186,6 +225,13 @@ class BandsSection(Section):
     density: float = Field(20.0, gt=0, description="k points per 1/Å of the path")
     window: EnergyWindow = Field((-3.0, 3.0), description="energies shown, eV from the Fermi level")
     formats: tuple[Literal["png", "pdf", "svg"], ...] = Field(("png",), min_length=1, description="formats of the figure")
+
+    @model_validator(mode="after")
+    def _options_of_the_solver(self) -> Self:
+        if self.options and self.solver == "auto":
+            raise refused("options without a solver", "a solver besides", "Options belong to one: name it in bands.solver")
+        check_options("bands.eigensolvers", self.solver, self.options)
+        return self
 
 
 class ReportSection(Section):
@@ -280,12 +326,43 @@ def check(data: Mapping[str, Any], where: str = "config.yaml", discover: Path | 
         At the first unknown key, wrong value, or name that is not defined; it says which key, and what was expected.
     """
     config = section_from(Config, data, where)
+    _judged(config, where)
     for model, section in config.models.items():
         _known(section.datasets, config.datasets, f"{where}: models.{model}.datasets", "data set")
     for target, wanted in config.targets.items():
         _known(wanted.models or (), config.models, f"{where}: targets.{target}.models", "model")
     found = {} if discover is None else _discovered(discover, config.targets)
     return config.model_copy(update={"targets": {**config.targets, **found}})
+
+
+def check_files(config: Config, where: str = "config.yaml") -> None:
+    """Look for the files and folders that the targets name; apart from `check`, for they may lie on another machine.
+
+    Raises
+    ------
+    InputError
+        At the first that does not exist; it names its key.
+    """
+    for name, target in config.targets.items():
+        named = {"reference": target.reference, "structure": target.structure}
+        named |= {f"twist.{key}": file for key, file in (target.twist.files if target.twist else {}).items()}
+        for key, path in named.items():
+            meaning = "the folder of a raw calculation" if key == "reference" else "a structure"
+            if path is not None and not Path(path).exists():
+                raise InputError(f"{where}: targets.{name}.{key}", f"{path} does not exist", meaning, "Correct the path")
+
+
+def _judged(config: Config, where: str) -> None:
+    """Refuse to judge models by calculations that none of theirs is kept aside for."""
+    split = config.evaluate.split
+    for name, model in config.models.items():
+        if split != "train" and getattr(model.train, split) == 0:
+            raise InputError(
+                f"{where}: evaluate.split",
+                f"{split}, for which models.{name}.train.{split} = 0 keeps no calculation",
+                "a part of the calculations that is not empty",
+                f"Set models.{name}.train.{split} above 0, or choose another split; train is never empty",
+            )
 
 
 def _meant(name: str | None, known: list[str], noun: str) -> str:
@@ -306,16 +383,16 @@ def _known(names: tuple[str, ...], known: Mapping[str, object], where: str, noun
 
 
 def _discovered(folder: Path, named: Mapping[str, TargetSection]) -> dict[str, TargetSection]:
-    """Targets from the structure files in a folder that the configuration does not name itself."""
+    """Targets from the structures in a folder that the configuration does not name itself."""
     taken = {Path(target.structure) for target in named.values() if target.structure}
     found: dict[str, TargetSection] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.name.startswith(".") or file.name == "README.md" or file in taken:
+    for name, file in structures_in(folder):
+        if file in taken:
             continue
-        if file.stem in found or file.stem in named:
-            raise InputError(file, f"a second target {file.stem!r}", "one file for each name", "Rename one of them")
-        section_from(_TargetName, {"name": file.stem}, str(file))
-        found[file.stem] = TargetSection(structure=str(file))
+        if name in found or name in named:
+            raise InputError(file, f"a second target {name!r}", "one file for each name", "Rename one of them")
+        section_from(_TargetName, {"name": name}, str(file))
+        found[name] = TargetSection(structure=str(file))
     return found
 
 

@@ -1,4 +1,7 @@
-"""Discovery: the raw calculations in a folder, at any depth, by the names of their files. Light: no physics."""
+"""Discovery: the raw calculations in a folder, at any depth, by the names of their files; and structures to predict.
+
+Light: no physics.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orbitrace.errors import InputError
+
+# Files that ASE reads as a structure; and what makes a folder one in the DeepH format, which holds a structure too.
+STRUCTURES = re.compile(r".+\.(cif|vasp|poscar|xyz|extxyz|xsf|pdb|gen)|(POSCAR|CONTCAR).*", re.IGNORECASE)
+DEEPH_FOLDER = ("POSCAR", "info.json")
 
 
 class RawFile(NamedTuple):
@@ -50,6 +57,15 @@ class Patterns:
                 "Move them apart, or name the code of this data set in the config",
             )
         return next(iter(hits), None)
+
+
+def structures_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(name, path) of the structures in a folder, sorted; whatever else lies there is passed over."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and all((path / name).is_file() for name in DEEPH_FOLDER):
+            yield path.name, path
+        elif path.is_file() and STRUCTURES.fullmatch(path.name) and not path.name.startswith("."):
+            yield path.stem, path
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

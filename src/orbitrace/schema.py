@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from orbitrace import __version__, plugins
@@ -75,6 +76,24 @@ def plugin(room: str, *others: str) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+def check_options(room: str, name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a plug-in does not have, or whose values it cannot use; it is imported only if there are any."""
+    if not options:
+        return
+    kind = plugins.load(room, name).Settings
+    known = [field.name for field in fields(kind)]
+    for key in options:
+        if key not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise refused(f"unknown option {key!r} of {name}", expected, did_you_mean(key, known))
+    try:
+        TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError as errors:
+        first = errors.errors()[0]
+        found = f"option {first['loc'][0]} of {name} is {first['input']!r}"
+        raise refused(found, first["msg"].removeprefix("Input should be ")) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -30,6 +30,7 @@ from orbitrace.files import replacing
 
 if TYPE_CHECKING:
     from orbitrace.graphs.ingest import IngestReport
+    from orbitrace.graphs.shards import Shard
     from orbitrace.manifest import Manifest
     from orbitrace.physics.blocks import Blocks
     from orbitrace.physics.calculation import Calculation, Spin
@@ -178,8 +179,10 @@ def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = 
     from orbitrace import plugins
     from orbitrace.graphs.shards import open_shard
 
-    calculations = (open_shard(path).calculation(k) for path in shards for k in range(len(open_shard(path))))
-    samples = ((c.structure, c.basis, c.overlap) for c in calculations)
+    opened = [open_shard(path) for path in shards]
+    basis = _common_basis(opened)
+    calculations = (shard.calculation(k) for shard in opened for k in range(len(shard)))
+    samples = ((c.structure, basis.restricted(c.structure.elements), c.overlap) for c in calculations)
     way = plugins.load("overlaps", settings.way)
     way.write_table(out, way.fit(samples, ", ".join(map(str, shards))))
 
@@ -304,6 +307,17 @@ def _basis_for(atoms: Structure, basis: Basis, structure: Path, source: Path) ->
             "Add calculations with these elements to the data set",
         )
     return basis.restricted(atoms.elements)
+
+
+def _common_basis(shards: Sequence[Shard]) -> Basis:
+    """The basis of all elements of some shards; of radii that were inferred, the largest."""
+    from orbitrace.physics.orbitals import Basis
+
+    basis = Basis({})
+    for shard in shards:
+        ids = ", ".join(shard.ids[:3]) + (f" and {len(shard) - 3} more" if len(shard) > 3 else "")
+        basis = basis.merged(shard.basis, f"{shard.path}: {ids}", "the shards before it")
+    return basis
 
 
 def _own_bands(reference: Path) -> Spectrum | None:

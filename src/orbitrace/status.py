@@ -49,12 +49,13 @@ def _dataset(dataset: DataSet) -> str:
 
 
 def _model(model: Model) -> str:
+    judged = f". {model.not_judged}" if model.not_judged else ""
     if not model.log:
-        return "trained" if model.trained else "missing"
+        return f"trained{judged}" if model.trained else "missing"
     last = model.log[-1]
     so_far = f"{counted(last.step, 'step')} in {' '.join(duration(last.seconds))}"
     if model.trained:
-        return f"trained: {so_far}"
+        return f"trained: {so_far}{judged}"
     best = f", validation MAE {digits(model.best.validation_mae)} meV" if model.best else ""
     return f"in training: {so_far}{best}"
 

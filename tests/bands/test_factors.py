@@ -7,7 +7,6 @@ from tight_binding import graphene, honeycomb, slater_koster
 
 from orbitrace import plugins
 from orbitrace.bands.bloch import Pencil
-from orbitrace.bands.definite import lowest_eigenvalue
 from orbitrace.bands.eigensolvers import solve
 from orbitrace.bands.factors import ROOM, SingularError, factor
 from orbitrace.bands.factors._dissection import nested_dissection
@@ -88,16 +87,3 @@ def test_a_difference_keeps_the_common_pattern(flake):
     H, _ = flake.at((0.0, 0.0, 0.0))
     assert shifted(H, H, 1.0).nnz == H.nnz  # all zero, and all stored
     assert np.allclose(shifted(H, sparse.identity(flake.size, format="csr"), 2.0).diagonal(), H.diagonal() - 2.0)
-
-
-@pytest.mark.parametrize("size", [200, 1700], ids=["by Cholesky", "by Lanczos"])
-@pytest.mark.parametrize("lowest", [-0.02, 0.02])
-def test_the_sign_of_the_lowest_overlap_is_found(size, lowest):
-    rng = np.random.default_rng(1)
-    values = np.concatenate([[lowest], rng.uniform(0.1, 3.0, size - 1)])
-    turn = sparse.block_diag([np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(size // 20)]).tocsr()
-    S = (turn @ sparse.diags(values) @ turn.T).tocsr()
-    found = lowest_eigenvalue(S)
-    assert (found > 0) == (lowest > 0)
-    if lowest < 0:
-        assert np.isclose(found, lowest, rtol=1e-3)

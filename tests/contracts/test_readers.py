@@ -1,13 +1,17 @@
 """What every reader must be and do, whoever wrote it: all files in readers/ are found and tested here."""
 
+import os
+import sys
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.linalg
 
-from orbitrace import plugins, readers
+from orbitrace import interchange, plugins, readers
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Spin
 
@@ -93,3 +97,44 @@ def test_real_calculations_keep_the_conventions_of_the_house(shared_data: Path, 
         assert all(near[pair] or np.abs(s.block(pair)).max() < 1e-6 for pair in range(s.n_pairs))
         assert found.provenance.code and found.provenance.version and found.provenance.hashes
         assert found.provenance.source.startswith(str(folder))
+
+
+def opened_below(folder: Path, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the files of a folder that a call opens, by Python or by HDF5."""
+    names: set[str] = set()
+
+    class Watched(h5py.File):
+        def __init__(self, name: str | Path, *args: object, **keywords: object) -> None:
+            note("open", (name,))
+            super().__init__(name, *args, **keywords)
+
+    def note(event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(args[0], str | bytes | Path) and WATCHING[-1] is note:
+            path = Path(os.fsdecode(args[0]))
+            if path.parent == folder:
+                names.add(path.name)
+
+    monkeypatch.setattr(h5py, "File", Watched)
+    sys.addaudithook(note)  # cannot be taken away again, only told to be quiet
+    WATCHING.append(note)
+    call()
+    WATCHING.pop()
+    return names
+
+
+WATCHING: list[object] = [None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_in_any_file_that_a_reader_opens_is_noticed(
+    tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str
+) -> None:
+    interchange.write_folder(tmp_path / "folder", readers.read(example / "references" / "AB"))
+    folders = [*samples(tmp_path, name), *samples(example / "references", name)]
+    folders = folders or samples(request.getfixturevalue("shared_data") / "formats", name)
+    assert folders or pytest.skip(f"no samples of {name}")
+    patterns = (*readers.markers()[name], *readers.beside()[name])
+    for folder in folders:
+        opened = opened_below(folder, lambda at=folder: (readers.read(at), readers.reference_spectrum(at)), monkeypatch)
+        assert opened
+        assert {file for file in opened if not any(fnmatch(file, pattern) for pattern in patterns)} == set()

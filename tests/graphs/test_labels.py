@@ -214,8 +214,8 @@ def test_calculations_with_spin_are_refused_by_name(spin: Spin) -> None:
 
 def test_two_bases_for_one_element_are_refused() -> None:
     other = Basis({**BASIS.shells, 6: Shells((0, 1), 1.8, 4.0)})
-    several = [calculation(STRUCTURES["sheet"]), calculation(STRUCTURES["molecule"], basis=other)]
-    with pytest.raises(InputError, match=r"my data: C has the basis s1p1 .*s2p1"):
+    several = [calculation(STRUCTURES["sheet"]), calculation(STRUCTURES["molecule"], basis=other, source="runs/7")]
+    with pytest.raises(InputError, match=r"my data: runs/7: C has the basis s1p1 .*s2p1"):
         fit_labeller(lambda: iter(several), 0, "my data")
 
 

@@ -8,8 +8,8 @@ from scipy.linalg import eigh
 
 from orbitrace import overlaps, readers
 from orbitrace.errors import InputError
-from orbitrace.overlaps import _definite, from_data
-from orbitrace.overlaps._definite import lowest_eigenvalue
+from orbitrace.overlaps import from_data
+from orbitrace.physics import definite
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation
 from orbitrace.physics.orbitals import Basis
@@ -36,7 +36,7 @@ def test_overlap_of_a_target_is_that_of_openmx(example: Path, table: TwoCentreTa
     mine = overlaps.overlap("from_data", target.structure, target.basis, table=table)
     np.testing.assert_array_equal(mine.pairs, target.overlap.pairs)
     assert np.abs(mine.values - target.overlap.values).max() < 1e-9  # 2e-11 measured
-    lowest = [lowest_eigenvalue(s, target.structure, target.basis) for s in (mine, target.overlap)]
+    lowest = [np.linalg.eigvalsh(at_gamma(s, target))[0] for s in (mine, target.overlap)]
     assert lowest[0] == pytest.approx(lowest[1], rel=1e-6)
 
 
@@ -50,18 +50,7 @@ def test_bands_do_not_feel_the_difference(example: Path, table: TwoCentreTable) 
 
 
 def at_gamma(blocks: Blocks, calculation: Calculation) -> np.ndarray:
-    return _definite.at_gamma(blocks, calculation.structure, calculation.basis).toarray()
-
-
-def test_lanczos_finds_the_lowest_eigenvalue(example: Path, table: TwoCentreTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = readers.read(example / "references" / "twisted_1_2")
-    exact = lowest_eigenvalue(*reversed_sample(target))
-    monkeypatch.setattr(_definite, "_DENSE", 10)
-    assert lowest_eigenvalue(*reversed_sample(target)) == pytest.approx(exact, abs=1e-6)
-
-
-def reversed_sample(calculation: Calculation) -> tuple[Blocks, Structure, Basis]:
-    return calculation.overlap, calculation.structure, calculation.basis
+    return definite.at_gamma(blocks, calculation.structure, calculation.basis)
 
 
 def test_a_large_twist_takes_seconds(table: TwoCentreTable) -> None:

@@ -7,9 +7,9 @@ from scipy.special import gamma
 from orbitrace import overlaps, readers
 from orbitrace.errors import InputError
 from orbitrace.overlaps import from_data, from_pao
-from orbitrace.overlaps._definite import lowest_eigenvalue
 from orbitrace.overlaps._radial_integrals import TABLE_ERROR, Transforms, bond_table, slater_koster, transform
 from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.definite import at_gamma, lowest_eigenvalue
 from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.slater_koster import TwoCentreTable, channels
 from orbitrace.physics.structure import Structure
@@ -83,7 +83,7 @@ def test_kinetic_energies_of_gaussians_are_the_closed_form(molecule: Structure, 
     for pair, (_, _, _, i, j) in enumerate(blocks.pairs):
         exact = OPENMX_HARTREE * closed_form(molecule, i, j, kinetic=True)
         np.testing.assert_allclose(blocks.block(pair), exact, atol=1e-6)
-    assert lowest_eigenvalue(blocks, molecule, basis) > 0
+    assert lowest_eigenvalue(at_gamma(blocks, molecule, basis)) > 0
 
 
 # Real harmonics of the house as polynomials, m = -l..l.
@@ -156,7 +156,7 @@ def test_finer_points_approach_the_closed_form() -> None:
     exact = closed_form(pair, 0, 1, kinetic=False)
     errors = []
     for points in (from_pao.Quadrature(), from_pao.Quadrature(n_r=1800, n_k=7200)):
-        own = transform(shells, mesh, functions, points)
+        own = transform(shells, 8.0, mesh, functions, points)
         values = slater_koster(own, own, np.array([1.4]), "overlap", points)[0]
         places = [
             (shells.slices[a].start + shells.ls[a] + m, shells.slices[b].start + shells.ls[b] + m)
@@ -232,6 +232,8 @@ def test_a_table_is_fitted_to_the_basis_of_a_data_set(molecule: Structure, basis
     assert from_pao.fit([sample], pao=gaussians).basis == basis.restricted([6])
     with pytest.raises(InputError, match="no calculations"):
         from_pao.fit([], pao=gaussians)
+    with pytest.raises(InputError, match=r"mine: no folder of \.pao files"):
+        from_pao.fit([sample], "mine")
 
 
 @pytest.mark.parametrize(

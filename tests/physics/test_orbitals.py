@@ -25,6 +25,28 @@ def test_two_bases_of_one_element_are_refused_by_name() -> None:
         small.merged(large, "there", "here")
 
 
+def inferred(cutoff: float) -> Basis:
+    return Basis({6: Shells((0, 1), cutoff, inferred=True)})
+
+
+def test_of_two_inferred_cutoffs_the_larger_stays_and_a_declared_one_always() -> None:
+    small, large, declared = inferred(2.6436), inferred(2.6438), Basis({6: Shells((0, 1), 2.6, 4.0)})
+    assert small.merged(large, "x") == large.merged(small, "x") == large
+    assert large.merged(declared, "x") == declared.merged(large, "x") == declared
+    with pytest.raises(InputError, match=r"there: C has the basis s2p1"):
+        small.merged(Basis({6: Shells((0, 0, 1), 2.6, inferred=True)}), "there")
+
+
+def test_two_declared_cutoffs_must_be_the_same() -> None:
+    with pytest.raises(InputError, match=r"there: C .* cutoff 2.6438 Å.*Expected .* cutoff 2.6436 Å"):
+        Basis({6: Shells((0, 1), 2.6436)}).merged(Basis({6: Shells((0, 1), 2.6438)}), "there")
+
+
+def test_plain_data_say_what_was_inferred_and_only_that() -> None:
+    assert Basis.from_json(inferred(2.6).to_json()) == inferred(2.6)
+    assert set(Basis.from_json(CARBON).to_json()["C"]) == {"ls", "cutoff", "valence"}
+
+
 def test_the_house_order_is_itself_and_a_sign_is_kept() -> None:
     shells = Shells((0, 1, 2), 2.0)
     permutation, signs = to_house_order(shells, plain_order())

@@ -14,7 +14,7 @@ from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.slater_koster import channels, from_channels, to_channels
 from orbitrace.physics.structure import Structure
-from orbitrace.physics.two_centre import TwoCentreTable, fit_two_centre
+from orbitrace.physics.two_centre import Mode, TwoCentreTable, fit_two_centre
 
 Sample = tuple[Structure, Basis, Blocks]
 CARBON, MOLYBDENUM = Shells((0, 0, 1), 2.2), Shells((0, 1, 2, 3), 2.6)
@@ -249,3 +249,23 @@ def test_few_data_are_bridged_where_they_are_said_to_be(shared_data: Path) -> No
     for p, (i, j) in enumerate(np.sort(numbers[target.overlap.pairs[:, 3:]], axis=1)):
         if target.overlap.onsite[p] or not fitted.bonds[i, j].uncovered(lengths[[p]])[0]:
             assert np.abs(predicted.block(p) - target.overlap.block(p)).max() < 1e-6
+
+
+@pytest.mark.parametrize("mode", ["interpolate", "smooth"])
+def test_elements_whose_pairs_are_all_beyond_the_cutoff_have_a_matrix_of_zero(mode: Mode) -> None:
+    near, apart = pair_at(3.0), Structure(np.array([[0, 0, 0], [9, 0, 0]]), np.zeros((3, 3)), np.array([6, 42]), (False,) * 3)
+    far = np.array([[0, 0, 0, i, j] for i in (0, 1) for j in (0, 1)], dtype=np.int32)
+    size = int(np.outer(*[BASIS.n_orbitals(apart.numbers)] * 2).sum())
+    blocks = Blocks.over(far, apart, BASIS, np.ones(size))
+    fitted = fit_two_centre([(near, BASIS, made_up(near)), (apart, BASIS, blocks)], mode)
+    result = fitted.blocks(apart, BASIS, blocks.pairs)
+    assert not result.values[np.repeat(~result.onsite, np.prod(result.shapes, axis=1))].any()
+    fitted.check_coverage(apart, blocks.pairs)
+    closer = Structure(apart.positions / 3, apart.lattice, apart.numbers, apart.pbc)
+    refused(lambda: fitted.check_coverage(closer, blocks.pairs, "x.cif"), "x.cif: 1 pair C-Mo at 3.000 Å")
+
+
+def test_two_bases_of_one_element_are_refused_with_the_number_of_the_calculation() -> None:
+    structure, other = pair_at(2.0), Basis({6: Shells((0, 1), 2.2)})
+    data = [(structure, basis, made_up(structure, basis)) for basis in (BASIS, BASIS, other)]
+    refused(lambda: fit_two_centre(data, "smooth", "mine"), "mine, calculation 3 (2 atoms): C has the basis s1p1")

@@ -246,3 +246,23 @@ def test_a_report_beside_the_file_may_hold_several_runs(tmp_path: Path, scfout: 
     failed = report.replace("-0.1", "0.1").replace("Uele= -", "Uele= nan")
     (tmp_path / "openmx.out").write_text(failed + report)
     assert readers.read(tmp_path).provenance.version.endswith("converged")
+
+
+ONE_POINT = """
+           Eigenvalues (Hartree) of SCF KS-eq.
+   Eigenvalues
+              Up-spin           Down-spin
+{point}
+    1   -0.93655484545503  -0.93655484545503
+    2   -0.93211075099536  -0.93211075099536
+    Mulliken populations
+"""
+
+
+@pytest.mark.parametrize("point", ["", "   kloop=0\n   k1=   0.00000 k2=   0.00000 k3=   0.00000\n"])
+def test_levels_of_a_crystal_at_one_point_are_not_those_of_a_molecule(tmp_path: Path, scfout: bytes, point: str) -> None:
+    (tmp_path / "openmx.scfout").write_bytes(scfout)
+    (tmp_path / "openmx.out").write_text(ONE_POINT.format(point=point))
+    listed = openmx.scf_levels(tmp_path)
+    assert listed is not None and listed.energies.shape == (1, 1, 2)
+    assert readers.reference_spectrum(tmp_path) is None

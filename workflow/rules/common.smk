@@ -1,10 +1,11 @@
 # What the rules share: the checked configuration, the shards of each data set, and functions of wildcards.
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from orbitrace import stages
-from orbitrace.config import check
+from orbitrace.config import check, check_files
 from orbitrace.errors import InputError
 from orbitrace.layout import (
     BANDS,
@@ -32,7 +33,10 @@ shell.prefix(f'PATH="$PATH:{Path(sys.executable).parent}"; ')
 
 
 def scanned(dataset):
-    """Digest of each shard of a data set. Only the main process looks at raw files: jobs read what it found."""
+    """Digest of each shard of a data set. Only the main process looks at raw files: jobs read what it found.
+
+    What it found is written down even by `snakemake -n`: a manifest is no result, and costs nothing to bring up to date.
+    """
     manifest = Path(MANIFEST.format(dataset=dataset))
     if workflow.is_main_process:
         stages.scan(
@@ -46,8 +50,19 @@ def scanned(dataset):
     }
 
 
+@cache
+def fingerprint_of(folder):
+    """Changes with the raw files of a reference."""
+    return stages.fingerprint(Path(folder), CONFIG.scan, CONFIG.read.code)
+
+
 try:
     CONFIG = check(config)
+    if workflow.is_main_process:
+        check_files(CONFIG)
+        for target in CONFIG.targets.values():
+            if target.reference:
+                fingerprint_of(target.reference)
     DIGESTS = {dataset: scanned(dataset) for dataset in CONFIG.datasets}
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -107,17 +122,12 @@ def raw_reference(wildcards):
 
 
 def digest_of_reference(wildcards):
-    return stages.fingerprint(
-        Path(raw_reference(wildcards)), CONFIG.scan, CONFIG.read.code
-    )
+    return fingerprint_of(raw_reference(wildcards))
 
 
 def layer_files(wildcards):
     """Files of the layers that are twisted; none of those that are built in."""
-    twist = TARGETS[wildcards.target].twist
-    return [
-        layer for layer in (twist.layer, twist.top) if layer not in ("graphene", None)
-    ]
+    return list(TARGETS[wildcards.target].twist.files.values())
 
 
 def structure_of(wildcards):

@@ -115,7 +115,7 @@ def check_learnable(calculation: Calculation, where: str) -> None:
     InputError
         With `where` and what the calculation was read from.
     """
-    source = calculation.provenance.source
+    source, place = calculation.provenance.source, _place(calculation, where)
     if calculation.spin is not Spin.NONE:
         raise InputError(
             where,
@@ -123,10 +123,16 @@ def check_learnable(calculation: Calculation, where: str) -> None:
             "calculations without spin",
             "Spin-resolved Hamiltonians are read, converted and diagonalised, but not yet learned",
         )
-    _check_pairs(calculation.hamiltonian, calculation.overlap, source or where)
+    _check_pairs(calculation.hamiltonian, calculation.overlap, place)
     bad = np.count_nonzero(~np.isfinite(calculation.hamiltonian.values))
     if bad:
-        raise InputError(source or where, f"{bad} elements of H are not finite", "numbers", "Take this calculation out")
+        raise InputError(place, f"{bad} elements of H are not finite", "numbers", "Take this calculation out")
+
+
+def _place(calculation: Calculation, where: str) -> str:
+    """What to name in a message about one calculation of many: all of them, and what this one was read from."""
+    source = calculation.provenance.source
+    return f"{where}: {source}" if source else where
 
 
 def _check_pairs(hamiltonian: Blocks, overlap: Blocks, where: str) -> None:
@@ -204,11 +210,13 @@ def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, 
     basis: Basis | None = None
     for calculation in calculations():
         check_learnable(calculation, where)
-        basis = calculation.basis if basis is None else basis.merged(calculation.basis, where)
+        basis = calculation.basis if basis is None else basis.merged(calculation.basis, _place(calculation, where))
     if basis is None:
         raise InputError(where, "no calculations", "at least one to train on")
     whole = basis
-    table = fit_two_centre(((c.structure, c.basis, c.hamiltonian) for c in calculations()), "smooth", where)
+    # The basis of all, whose inferred radii explain every pair.
+    samples = ((c.structure, whole.restricted(c.structure.elements), c.hamiltonian) for c in calculations())
+    table = fit_two_centre(samples, "smooth", where)
     scales = fit_scales(
         (
             (

@@ -69,8 +69,8 @@ class ShardWriter:
     def add(self, record: Record) -> None:
         """Append a calculation. Raises InputError as `admit`, and if the disk is full."""
         self.admit(record)
-        # What was known first stays: a later calculation only adds elements.
-        self.basis = Basis({**record.basis.shells, **self.basis.shells})
+        # What was known first stays, but for radii that were inferred: those grow with what later calculations show.
+        self.basis = record.basis.merged(self.basis, f"calculation {record.id}")
         self._ends = self._ends + record.sizes()
         with writing(self.path):
             for name, column in self._columns.items():

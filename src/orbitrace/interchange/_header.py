@@ -135,7 +135,7 @@ def _header(folder: Path, structure: Structure, info: Mapping[str, Any], ours: M
     shells = {SYMBOLS.index(symbol): tuple(int(l) for l in ls) for symbol, ls in info["elements_orbital_map"].items()}
     if any(list(ls) != sorted(ls) for ls in shells.values()):
         raise ValueError("its shells are not sorted by l")
-    basis = Basis.from_json(ours["basis"]) if ours else None
+    basis = _basis(folder / INFO, ours["basis"]) if ours else None
     unknown = [SYMBOLS[z] for z in structure.elements if z not in shells or (basis and z not in basis)]
     if unknown:
         raise ValueError(f"no orbitals for {', '.join(unknown)}")
@@ -151,6 +151,14 @@ def _header(folder: Path, structure: Structure, info: Mapping[str, Any], ours: M
         n_electrons=_optional(info.get("occupation")),
         provenance=Provenance(**ours.get("provenance", foreign)),
     )
+
+
+def _basis(file: Path, data: Mapping[str, Mapping[str, object]]) -> Basis:
+    """The basis that our own section declares."""
+    try:
+        return Basis.from_json(data)
+    except InputError as error:
+        raise InputError(file, f"{error.where}: {error.found}", error.expected, error.remedy) from error
 
 
 def _optional(value: float | None) -> float | None:

@@ -15,6 +15,7 @@ from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Ints, Structure
 
 OVERLAP, HAMILTONIAN = "overlap.h5", "hamiltonian.h5"
+_LEAST = 0.01  # Å; radius of an element whose atoms have no neighbours at all, of which the pairs say nothing
 
 
 def write_blocks(file: Path, blocks: Blocks, spinful: bool = False) -> None:
@@ -77,7 +78,7 @@ def smallest_radii(structure: Structure, blocks: Blocks, header: Header) -> Basi
     """A basis for a folder that does not say how far orbitals reach: the smallest radii that explain its pairs.
 
     Each element's radius is half of its longest pair with itself; where that does not explain the longest pair of two
-    elements, both radii grow by the same length.
+    elements, both radii grow by the same length. They say of themselves that they are inferred.
     """
     lengths = blocks.lengths(structure)
     first, second = structure.numbers[blocks.pairs[:, 3]], structure.numbers[blocks.pairs[:, 4]]
@@ -92,7 +93,7 @@ def smallest_radii(structure: Structure, blocks: Blocks, header: Header) -> Basi
             if lacking > 0:
                 radii[a] += lacking / 2
                 radii[b] += lacking / 2
-    return Basis({z: Shells(header.shells[z], radii[z]) for z in structure.elements})
+    return Basis({z: Shells(header.shells[z], max(radii[z], _LEAST), inferred=True) for z in structure.elements})
 
 
 def _read(file: Path) -> Blocks:

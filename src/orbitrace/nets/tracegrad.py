@@ -80,6 +80,8 @@ class TraceGrad(nn.Module):
         Whether the features come by m (edges) or by l (nodes).
     """
 
+    kappa: Tensor
+
     def __init__(self, layout: Layout, width: int, outputs: int, by_m: bool) -> None:
         super().__init__()
         self.layout, self.width, self.by_m = layout, width, by_m
@@ -87,26 +89,34 @@ class TraceGrad(nn.Module):
             nn.Parameter(torch.randn(n, width) / math.sqrt(n)) for n, _, _ in layout.entries
         )  # A_l^T
         self.network = InvariantNetwork(width, outputs)
+        # Entries whose components each tensor of a feature holds: one by l; by m, all with l >= m, which are the last ones.
+        ls = [l for _, l, _ in layout.entries]
+        n = len(ls)
+        by_m_places = [slice(sum(l < m for l in ls), n) for m in range(layout.l_max + 1)]
+        self.places = by_m_places if by_m else [slice(k, k + 1) for k in range(n)]
+        self.register_buffer("kappa", torch.tensor([1 / math.sqrt(2 * l + 1) for l in ls])[:, None], persistent=False)
 
     def forward(self, features: Features) -> tuple[Features, Tensor]:
         """Features -> (features + gradient of the invariants, invariants z [n, outputs])."""
-        products = [x @ factor for x, factor in zip(self._by_kind(features), self.factors, strict=True)]
+        factors = [self._factor(place) for place in self.places]
+        products = [x @ factor for x, factor in zip(features, factors, strict=True)]
         z, g = self.network(self._invariants(products))
-        updates = [
-            (product * (2 / math.sqrt(2 * l + 1) * g)[:, None]) @ factor.T
-            for product, factor, (_, l, _) in zip(products, self.factors, self.layout.entries, strict=True)
-        ]
-        return self._add(features, updates), z
+        updated = []
+        for x, product, factor, place in zip(features, products, factors, self.places, strict=True):
+            pull = (2 * self.kappa[place] * g[:, None]).flatten(1)
+            updated.append(x + (product * pull[:, None]) @ factor.T)
+        return updated, z
+
+    def _factor(self, place: slice) -> Tensor:
+        """A^T of some entries as one block-diagonal matrix: [their channels, their number * width]."""
+        parts = list(self.factors)[place]
+        together: Tensor = torch.block_diag(*parts)  # type: ignore[no-untyped-call]
+        return together
 
     def _invariants(self, products: Features) -> Tensor:
-        """The quadratic invariants u [n, width] from A f of every kind of irrep."""
-        terms = [(p**2).sum(1) / math.sqrt(2 * l + 1) for p, (_, l, _) in zip(products, self.layout.entries, strict=True)]
-        return torch.stack(terms).sum(0)
-
-    def _by_kind(self, features: Features) -> Features:
-        """One tensor [n, 2l+1, multiplicity] per kind of irrep. The order of components does not matter to a sum over them."""
-        return self.layout.to_local(features) if self.by_m else features
-
-    def _add(self, features: Features, updates: Features) -> Features:
-        changes = self.layout.to_m(updates) if self.by_m else updates
-        return [x + v for x, v in zip(features, changes, strict=True)]
+        """The quadratic invariants u [n, width] from A f; the order of components does not matter to a sum over them."""
+        total = products[0].new_zeros(len(products[0]), self.width)
+        for product, place in zip(products, self.places, strict=True):
+            squares = (product**2).sum(1).reshape(len(total), product.shape[2] // self.width, self.width)
+            total = total + (squares * self.kappa[place]).sum(1)
+        return total

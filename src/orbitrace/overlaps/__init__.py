@@ -15,13 +15,14 @@ import numpy as np
 
 from orbitrace import plugins
 from orbitrace.errors import InputError
-from orbitrace.overlaps._definite import lowest_eigenvalue
 from orbitrace.physics.blocks import Blocks
+from orbitrace.physics.definite import at_gamma, lowest_eigenvalue
 from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.structure import Structure
 
 _SYMMETRY = 1e-8  # largest |S - S^T| that is rounding
+_STEPS = 200  # of Lanczos, in which the supercell's one k point stands for many
 
 
 def overlap(way: str, structure: Structure, basis: Basis, *, where: str = "structure", **inputs: object) -> Blocks:
@@ -59,7 +60,7 @@ def check(blocks: Blocks, structure: Structure, basis: Basis, where: str) -> Non
     asymmetry = float(np.abs(blocks.values - blocks.dagger().values).max(initial=0.0))
     if asymmetry > _SYMMETRY:
         raise InputError(where, f"the overlap differs from its transpose by {asymmetry:.2e}", f"at most {_SYMMETRY:.0e}")
-    if structure.n_atoms and (lowest := lowest_eigenvalue(blocks, structure, basis)) <= 0:
+    if structure.n_atoms and (lowest := lowest_eigenvalue(at_gamma(blocks, structure, basis), _STEPS)) <= 0:
         raise InputError(
             where,
             f"the overlap is not positive definite (lowest eigenvalue {lowest:.3e} at Gamma)",

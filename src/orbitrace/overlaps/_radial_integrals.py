@@ -76,13 +76,15 @@ class Transforms:
     values: Floats
 
 
-def transform(shells: Shells, radii: Floats, functions: list[Floats], quadrature: Quadrature) -> Transforms:
+def transform(shells: Shells, cutoff: float, radii: Floats, functions: list[Floats], quadrature: Quadrature) -> Transforms:
     """Bessel transforms of radial functions.
 
     Parameters
     ----------
     shells
-        l of each function, and the cutoff.
+        l of each function.
+    cutoff
+        Radius beyond which they vanish, Bohr, to all digits of the file: the points in r depend on it.
     radii
         [n_radii] Bohr, ascending.
     functions
@@ -90,11 +92,10 @@ def transform(shells: Shells, radii: Floats, functions: list[Floats], quadrature
     quadrature
         The points.
     """
-    end = shells.cutoff / OPENMX_BOHR + quadrature.tail
-    r, weights = _trapezoid(float(radii[0]), end, quadrature.n_r)
+    r, weights = _trapezoid(float(radii[0]), cutoff + quadrature.tail, quadrature.n_r)
     # The code tabulates F at these k, and interpolates between them to its nodes, which lie less than 1e-6 beside them; its
     # slopes are so coarse that this changes S by 1e-8. Beyond the last of them F counts as zero.
-    grid = quadrature.k_max / quadrature.n_k * np.arange(quadrature.n_k)
+    grid: Floats = quadrature.k_max / quadrature.n_k * np.arange(quadrature.n_k, dtype=np.float64)
     nodes, _ = quadrature.nodes
     values = np.zeros((len(functions), len(nodes)))
     for l in sorted(set(shells.ls)):

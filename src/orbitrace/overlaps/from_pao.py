@@ -98,14 +98,18 @@ def build(
     return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, quadrature) for z, own in known.items()})
 
 
-def fit(samples: Iterable[tuple[Structure, Basis, Blocks]], where: str = "data", *, pao: Sources) -> TwoCentreTable:
+def fit(
+    samples: Iterable[tuple[Structure, Basis, Blocks]], where: str = "data", *, pao: Sources | None = None
+) -> TwoCentreTable:
     """The table of a data set's basis; of its calculations, only the shells and cutoff radii are looked at.
 
     Raises
     ------
     InputError
-        If there are no calculations, their bases differ, or as `build`.
+        If no files are given, there are no calculations, their bases differ, or as `build`.
     """
+    if pao is None:
+        raise InputError(where, "no folder of .pao files is given", "the one with which the calculations were run")
     basis: Basis | None = None
     for _, own, _ in samples:
         basis = own if basis is None else basis.merged(own, where)
@@ -170,4 +174,4 @@ def _transformed(number: int, shells: Shells, path: Path, quadrature: Quadrature
     file = read_pao(path)
     if abs(file.number - number) >= 1:  # virtual atoms have fractional numbers
         raise InputError(path, f"is of the atomic number {file.number:g}", f"{number} ({SYMBOLS[number]})")
-    return transform(shells, file.radii, file.chosen(shells), quadrature)
+    return transform(shells, file.cutoff, file.radii, file.chosen(shells), quadrature)

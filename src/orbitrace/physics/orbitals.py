@@ -19,6 +19,7 @@ from orbitrace.errors import InputError
 Order = Mapping[int, tuple[tuple[int, int], ...]]
 
 SPECTROSCOPIC = "spdfghi"
+SAME_CUTOFF = 1e-6  # Å
 # Chemical symbols by atomic number; "X" stands for none.
 # fmt: off
 SYMBOLS = [
@@ -50,11 +51,15 @@ class Shells:
         Radius at which the orbitals vanish, Å. Two atoms are a pair if they are no farther apart than the sum of theirs.
     valence
         Valence electrons of the (pseudo-)atom, or None where it is not known.
+    inferred
+        Whether the cutoff was never declared, but is the smallest that explains the pairs of some calculation; it then differs
+        from one calculation to the next.
     """
 
     ls: tuple[int, ...]
     cutoff: float
     valence: float | None = None
+    inferred: bool = False
 
     def __post_init__(self) -> None:
         if list(self.ls) != sorted(self.ls):
@@ -74,6 +79,11 @@ class Shells:
         """Where each shell's orbitals stand among those of the atom."""
         ends = np.cumsum([2 * l + 1 for l in self.ls])
         return tuple(slice(int(end) - (2 * l + 1), int(end)) for l, end in zip(self.ls, ends, strict=True))
+
+    def agrees(self, other: Shells) -> bool:
+        """Whether both can be the basis of one element: the same shells, and the same cutoff where both declare one."""
+        same = self.inferred or other.inferred or abs(self.cutoff - other.cutoff) <= SAME_CUTOFF
+        return self.ls == other.ls and same
 
     def __str__(self) -> str:
         return "".join(f"{SPECTROSCOPIC[l]}{self.ls.count(l)}" for l in sorted(set(self.ls)))
@@ -114,25 +124,36 @@ class Basis:
     def merged(self, other: Basis, where: str, known_as: str = "the calculations before it") -> Basis:
         """The basis with the elements of another one added.
 
+        Of the cutoffs of an element that both have, a declared one counts more than an inferred one, and of two inferred ones
+        the larger: it explains the pairs of both sides.
+
         Raises
         ------
         InputError
             If an element has another basis in `other`; `where` and `known_as` name the two sides.
         """
+        shells = {**self.shells, **other.shells}
         for z in set(self.elements) & set(other.elements):
             mine, theirs = self[z], other[z]
-            if mine.ls != theirs.ls or abs(mine.cutoff - theirs.cutoff) > 1e-6:
+            if not mine.agrees(theirs):
                 raise InputError(
                     where,
                     f"{SYMBOLS[z]} has the basis {theirs} with cutoff {theirs.cutoff:.4f} Å",
                     f"{mine} with cutoff {mine.cutoff:.4f} Å, as in {known_as}",
                     "Calculations of one data set must share one basis per element; put this one in a data set of its own",
                 )
-        return Basis({**self.shells, **other.shells})
+            if theirs.inferred and not (mine.inferred and theirs.cutoff > mine.cutoff):
+                shells[z] = mine
+        return Basis(shells)
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """The basis as plain data, keyed by element symbol."""
-        return {SYMBOLS[z]: {"ls": list(s.ls), "cutoff": s.cutoff, "valence": s.valence} for z, s in self.shells.items()}
+        data: dict[str, dict[str, object]] = {}
+        for z, s in self.shells.items():
+            data[SYMBOLS[z]] = {"ls": list(s.ls), "cutoff": s.cutoff, "valence": s.valence}
+            if s.inferred:  # only then, so that the hashes of declared ones stay as they always were
+                data[SYMBOLS[z]]["inferred"] = True
+        return data
 
     @staticmethod
     def from_json(data: Mapping[str, Mapping[str, object]]) -> Basis:
@@ -142,7 +163,8 @@ class Basis:
             ls, cutoff, valence = entry["ls"], entry["cutoff"], entry.get("valence")
             assert isinstance(ls, list) and isinstance(cutoff, float | int)
             assert valence is None or isinstance(valence, float | int)
-            shells[SYMBOLS.index(symbol)] = Shells(tuple(int(l) for l in ls), float(cutoff), valence)
+            inferred = bool(entry.get("inferred", False))
+            shells[SYMBOLS.index(symbol)] = Shells(tuple(int(l) for l in ls), float(cutoff), valence, inferred)
         return Basis(shells)
 
 

@@ -54,9 +54,10 @@ def fit_two_centre(samples: Iterable[tuple[Structure, Basis, Blocks]], mode: Mod
     basis: Basis | None = None
     bonds: dict[tuple[int, int], _Fit] = {}
     onsite: dict[int, _Mean] = {}
-    for structure, own, blocks in samples:
-        basis = own if basis is None else basis.merged(own, where)
-        _check_shapes(structure, own, blocks, where)
+    for number, (structure, own, blocks) in enumerate(samples, 1):
+        place = f"{where}, calculation {number} ({structure.n_atoms} atoms)"
+        basis = own if basis is None else basis.merged(own, place)
+        _check_shapes(structure, own, blocks, place)
         for z in structure.elements:
             members = np.flatnonzero(blocks.onsite & (structure.numbers[blocks.pairs[:, 3]] == z))
             onsite.setdefault(z, _Mean()).add(_stack(blocks, members))
@@ -107,7 +108,13 @@ class _Fit(ABC):
         self._collect(np.minimum(np.linalg.norm(vectors, axis=1), self.cutoff), values)
 
     def finish(self, symmetric: bool) -> BondTable:
-        """The fitted functions; `symmetric` where both atoms are of one element."""
+        """The fitted functions; `symmetric` where both atoms are of one element.
+
+        Zero, and covering no distance below the cutoff, if all pairs were beyond it (some codes write such pairs).
+        """
+        if not np.isfinite(self.shortest).any():
+            nothing = np.zeros((len(self.knots) - DEGREE - 1, len(self.labels)))
+            return BondTable(self.knots, nothing, self._covered(), np.zeros((self.n_intervals, len(self.labels))), 0.0)
         coefficients, spread, residual = self._solve()
         if symmetric:
             coefficients = self._same_both_ways(coefficients)

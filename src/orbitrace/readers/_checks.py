@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation
-from orbitrace.physics.structure import Floats
-from orbitrace.readers._places import Places, grid
+from orbitrace.physics.definite import at_gamma, lowest_eigenvalue
 
 LENGTH = 1e-4  # Å: positions in text files are rounded
 OVERLAPPING = 1e-6  # an overlap above this proves that two atoms are within reach of each other
 ELECTRONS = 1e-3  # per atom: solvers of order N are not exact
-CHOLESKY_LIMIT = 2000  # orbitals: beyond, the test of S(Gamma) costs more than the reading
 
 
 def check(calculation: Calculation, counted_electrons: float | None = None) -> None:
@@ -68,30 +65,14 @@ def _check_overlap(calculation: Calculation) -> None:
     if len(norms) < len(counts) or smallest <= 0:
         found = f"the overlap of an orbital with itself is {smallest:.3g}" if norms else "the overlap has no on-site blocks"
         raise InputError(calculation.provenance.source, found, "a positive number for each orbital", "The file is damaged")
-    if counts.sum() > CHOLESKY_LIMIT:
-        return
-    try:
-        scipy.linalg.cholesky(_overlap_at_gamma(calculation), overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
+    lowest = lowest_eigenvalue(at_gamma(overlap, calculation.structure, calculation.basis))
+    if lowest <= 0:
         raise InputError(
             calculation.provenance.source,
-            "the overlap is not positive definite at Gamma",
+            f"the overlap is not positive definite at Gamma (lowest eigenvalue {lowest:.3e})",
             "linearly independent orbitals",
             "The file is damaged, or its basis is overcomplete: use a smaller one",
-        ) from None
-
-
-def _overlap_at_gamma(calculation: Calculation) -> Floats:
-    """S(k = 0), dense: [n_orbitals, n_orbitals]."""
-    overlap, numbers = calculation.overlap, calculation.structure.numbers
-    counts = calculation.basis.n_orbitals(numbers)
-    n = int(counts.sum())
-    begins = np.cumsum(counts) - counts
-    starts = begins[overlap.pairs[:, 3]] * n + begins[overlap.pairs[:, 4]]
-    places = Places(overlap.pairs, numbers, calculation.basis)
-    index = places.index(lambda rows, columns, _a, _b: grid(rows, columns, n), starts)
-    total = np.bincount(index, weights=overlap.values.real, minlength=n * n)
-    return total.astype(np.float64, copy=False).reshape(n, n)
+        )
 
 
 def _check_electrons(calculation: Calculation, counted: float | None) -> None:

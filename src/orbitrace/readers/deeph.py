@@ -14,6 +14,7 @@ from orbitrace.readers import _files
 from orbitrace.readers._raw import COMPONENTS, RawCalculation
 
 MARKERS = ("hamiltonian.h5",)
+BESIDE = ("POSCAR", "info.json", "overlap.h5")
 ORDER: Order = plain_order()
 
 

@@ -22,7 +22,8 @@ from orbitrace.readers._scfout import LAYOUTS, Scfout, parse
 from orbitrace.units import OPENMX_BOHR, OPENMX_HARTREE
 
 MARKERS = _files.variants("*.scfout")
-BESIDE = _files.variants("*.out")
+BANDS = _files.variants("*.Band")
+BESIDE = (*_files.variants("*.out"), *BANDS)
 
 # Real harmonics without Condon-Shortley phase (AngularF.c). p: x, y, z; d: 3z2-r2, x2-y2, xy, xz, yz;
 # f: 5z3-3zr2, 5xz2-xr2, 5yz2-yr2, z(x2-y2), xyz, x3-3xy2, 3x2y-y3; beyond: m = 0, 1, -1, 2, -2, ...
@@ -67,23 +68,31 @@ def read(folder: Path) -> RawCalculation:
 def reference_spectrum(folder: Path) -> Spectrum | None:
     """OpenMX's own bands (``.Band``), or for a molecule its levels (``.out``); None if it computed neither.
 
+    Levels of a crystal are no bands, not even where the mesh of the self-consistent cycle is a single point.
+
     Raises
     ------
     InputError
         If the file is damaged, or there is more than one.
     """
-    patterns = _files.variants("*.Band")
-    if _files.matching(folder, patterns):
-        path = _files.the_only(folder, patterns)
-        return _openmx_text.bands(_files.text(path), str(path))
-    spectrum = scf_levels(folder)
+    if _files.matching(folder, BANDS):
+        bands = _files.the_only(folder, BANDS)
+        return _openmx_text.bands(_files.text(bands), str(bands))
+    path = _scfout(folder)
+    file = parse(_files.contents(path), str(path))
+    if file.pairs[:, :3].any():  # orbitals overlap across cells
+        return None
+    spectrum = _levels(path, file)
     return spectrum if spectrum is not None and len(spectrum.kpoints) == 1 else None
 
 
 def scf_levels(folder: Path) -> Spectrum | None:
     """Eigenvalues that ``.out`` lists, on the mesh of the self-consistent cycle (k rounded to 1e-5), or None."""
     path = _scfout(folder)
-    file = parse(_files.contents(path), str(path))
+    return _levels(path, parse(_files.contents(path), str(path)))
+
+
+def _levels(path: Path, file: Scfout) -> Spectrum | None:
     out = _files.beside(path, ".out")
     text = _files.text(out) if out else file.appended
     return _openmx_text.levels(text, file.lattice * OPENMX_BOHR, file.spin == 1, str(out or path))

@@ -53,6 +53,12 @@ def energy_window(window: tuple[float, float]) -> str:
     return f"{span} about the Fermi level"
 
 
+def not_computed(bands: int) -> str:
+    """What qualifies an error that does not cover all bands of the reference; empty if it does."""
+    verb = "was" if bands == 1 else "were"
+    return f", but for {counted(bands, 'band')} of the reference that {verb} not computed" if bands else ""
+
+
 def _of_prediction(prediction: Prediction, several: bool) -> Iterator[Headline]:
     evaluation = prediction.evaluation
     if evaluation is None:
@@ -62,7 +68,7 @@ def _of_prediction(prediction: Prediction, several: bool) -> Iterator[Headline]:
     aligned = f"{digits(errors.mae_aligned)} meV after the gauge shift"
     yield Headline(subject, "Hamiltonian MAE", digits(errors.mae), "meV", aligned)
     if evaluation.band_rmse is not None and evaluation.window is not None:
-        detail = energy_window(evaluation.window)
+        detail = energy_window(evaluation.window) + not_computed(evaluation.missing_bands)
         yield Headline(subject, "band RMSE", digits(evaluation.band_rmse * 1000), "meV", detail)
 
 

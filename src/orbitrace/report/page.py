@@ -173,7 +173,9 @@ def _model_missing(model: Model) -> list[str]:
         missing.append("Its training has not ended yet." if model.log else "It has not been trained yet.")
     elif not model.log:
         missing.append("The log of its training is not there: no learning curve.")
-    if model.trained and model.evaluation is None:
+    if model.not_judged:
+        missing.append(model.not_judged)
+    elif model.trained and model.evaluation is None:
         missing.append("Its errors have not been computed yet.")
     return missing
 

@@ -52,12 +52,15 @@ class Evaluation:
         Root mean square error of the bands in `window`, eV.
     window
         Energies whose bands count, eV from the Fermi level.
+    missing_bands
+        Bands of the reference in the window that were not computed; no error covers them.
     """
 
     hamiltonian: Errors
     split: str | None = None
     band_rmse: float | None = None
     window: tuple[float, float] | None = None
+    missing_bands: int = 0
 
 
 class Row(NamedTuple):
@@ -92,13 +95,14 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Model:
-    """A model: its training so far (`settings` as the training noted them) and its errors."""
+    """A model: its training so far (`settings` as the training noted them) and its errors, or a note why there are none."""
 
     name: str
     trained: bool
     log: tuple[Row, ...] = ()
     settings: Mapping[str, Any] | None = None
     evaluation: Evaluation | None = None
+    not_judged: str = ""
 
     @property
     def best(self) -> Row | None:
@@ -174,7 +178,7 @@ def attempt(notes: list[str], read: Callable[[], T]) -> T | None:
 
 
 def read_evaluation(file: Path) -> Evaluation | None:
-    """Read a table of errors that `orbitrace evaluate` wrote; None if there is none.
+    """Read a table of errors that `orbitrace evaluate` wrote; None if there is none, or only a note in its place.
 
     Raises
     ------
@@ -182,13 +186,14 @@ def read_evaluation(file: Path) -> Evaluation | None:
         If it is damaged.
     """
     table = _json(file)
-    if table is None:
+    if table is None or _note(table):
         return None
     try:
         errors = Errors(**{key: table["hamiltonian"].get(key) for key in Errors.__annotations__})
         bands = table.get("bands") or {}
         window = (float(bands["window"][0]), float(bands["window"][1])) if bands else None
-        evaluation = Evaluation(errors, table.get("split"), float(bands["rmse"]) if bands else None, window)
+        missing_bands = int((bands.get("details") or {}).get("n_missing_bands", 0))
+        evaluation = Evaluation(errors, table.get("split"), float(bands["rmse"]) if bands else None, window, missing_bands)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(file, f"{type(error).__name__} {error}", "evaluate") from error
     missing = [key for key in Errors.__annotations__ if getattr(errors, key) is None and key != "overlap_max_error"]
@@ -238,12 +243,14 @@ def _quarantined(table: Path) -> list[Quarantined]:
 
 def _model(root: Path, name: str, notes: list[str]) -> Model:
     run = root / layout.RUN.format(model=name)
+    judged = root / layout.MODEL_EVALUATION.format(model=name)
     return Model(
         name=name,
         trained=(root / layout.CHECKPOINT.format(model=name)).exists(),
         log=read_log(run / "log.csv"),
         settings=attempt(notes, lambda: _json(run / "training.json")),
-        evaluation=attempt(notes, lambda: read_evaluation(root / layout.MODEL_EVALUATION.format(model=name))),
+        evaluation=attempt(notes, lambda: read_evaluation(judged)),
+        not_judged=attempt(notes, lambda: _note(_json(judged) or {})) or "",
     )
 
 
@@ -264,6 +271,11 @@ def _prediction(root: Path, model: str, target: str, has_reference: bool, notes:
         reference_info=attempt(notes, lambda: _json(reference / "info.json")) if has_reference else None,
         evaluation=attempt(notes, lambda: read_evaluation(evaluation)) if has_reference else None,
     )
+
+
+def _note(table: Mapping[str, Any]) -> str:
+    """Why a table of errors holds none; empty if it does."""
+    return str(table.get("note", "")) if table.get("hamiltonian") is None else ""
 
 
 def _json(file: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.physics.spectrum import Spectrum
 from orbitrace.physics.structure import Floats, Structure
 from orbitrace.report import figures
-from orbitrace.report.headlines import digits, energy_window
+from orbitrace.report.headlines import counted, digits, energy_window, not_computed
 from orbitrace.report.results import Prediction, attempt
 
 WINDOW = EvaluateSection().window
@@ -49,7 +49,7 @@ def pictures(prediction: Prediction, notes: list[str]) -> Pictures:
     bands, not_compared = _bands(prediction, spectrum, own) if spectrum else (None, "")
     errors = _errors(spectrum, own, _window(prediction)) if spectrum and own else None
     states = _states(spectrum, own, errors) if spectrum and own and errors else None
-    facts = (*_atoms(structure), *_facts(spectrum, own), *_error_facts(errors))
+    facts = (*_atoms(structure), *_fermi_levels(prediction, spectrum, own), *_facts(spectrum), *_error_facts(errors))
     return Pictures(bands, states, _structure(structure) if structure else None, facts, not_compared)
 
 
@@ -73,7 +73,8 @@ def _bands(prediction: Prediction, spectrum: Spectrum, own: Spectrum | None) -> 
     words = f"Bands of {prediction.target} from the Hamiltonian that {prediction.model} predicted"
     words += "." if own is None else f" (dashed, in colour), over those that {code} computed (thin)."
     if spectrum.fermi_level is not None:
-        words += " Energies are in eV from the Fermi level" + ("." if own is None else ", each spectrum from its own.")
+        words += " Energies are in eV from the Fermi level"
+        words += "." if own is None else ", each spectrum from the one counted from its own Hamiltonian."
     return Picture(svg, words), why
 
 
@@ -105,7 +106,7 @@ def _states(spectrum: Spectrum, own: Spectrum, errors: BandErrors) -> Picture | 
     caption = (
         "Error of the band energies: each dot is one state at one k point, predicted minus DFT energy (meV), each from its "
         f"own Fermi level; the shaded strip is ± the root mean square error, {digits(rmse)} meV for "
-        f"{energy_window(errors.window)}."
+        f"{energy_window(errors.window)}{not_computed(errors.n_missing_bands)}."
     )
     return Picture(figures.states_figure(*state_errors(spectrum, own, errors.window), rmse), caption)
 
@@ -132,6 +133,7 @@ def _error_facts(errors: BandErrors | None) -> list[tuple[str, str]]:
         ("band RMSE", f"{digits(1000 * parts.rmse)} meV"),
         ("largest band error", f"{digits(1000 * parts.max)} meV"),
         ("ghost levels", str(errors.ghosts) if errors.ghosts else "none"),
+        *([("not computed", f"{counted(errors.n_missing_bands, 'band')} of the reference")] if errors.n_missing_bands else []),
     ]
 
 
@@ -155,15 +157,24 @@ def _atoms(structure: Structure | None) -> list[tuple[str, str]]:
     return [("atoms", " ".join(f"{count:,} {symbol}" for symbol, count in counts.items()))]
 
 
-def _facts(spectrum: Spectrum | None, own: Spectrum | None) -> list[tuple[str, str]]:
+def _fermi_levels(prediction: Prediction, spectrum: Spectrum | None, own: Spectrum | None) -> list[tuple[str, str]]:
+    """The predicted Fermi level, the one that `stages.read` counted in the same way, and the one that the DFT code printed."""
+    if spectrum is None:
+        return []
+    printed = (prediction.reference_info or {}).get("fermi_energy_eV")
+    levels = [
+        ("Fermi level", spectrum.fermi_level),
+        ("counted from the DFT Hamiltonian", own.fermi_level if own is not None else None),
+        (f"as {_code(prediction)} gives it", printed if isinstance(printed, float | int) else None),
+    ]
+    return [(name, f"{level:.3f} eV".replace("-", "−")) for name, level in levels if level is not None]
+
+
+def _facts(spectrum: Spectrum | None) -> list[tuple[str, str]]:
     """What a spectrum says of itself."""
     if spectrum is None:
         return []
-    facts = []
-    if spectrum.fermi_level is not None:
-        theirs = f" (DFT {own.fermi_level:.3f})" if own is not None and own.fermi_level is not None else ""
-        facts.append(("Fermi level", f"{spectrum.fermi_level:.3f} eV{theirs}".replace("-", "−")))
-    facts.append(("bands × k points", f"{spectrum.energies.shape[-1]:,} × {len(spectrum.kpoints):,}"))
+    facts = [("bands × k points", f"{spectrum.energies.shape[-1]:,} × {len(spectrum.kpoints):,}")]
     if spectrum.residuals is not None:
         facts.append(("largest residual of a state", f"{float(np.max(spectrum.residuals)):.0e}".replace("-", "−")))
     return facts

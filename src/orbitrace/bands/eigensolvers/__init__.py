@@ -23,9 +23,9 @@ from scipy import sparse
 
 from orbitrace import plugins
 from orbitrace.bands import settings as options
-from orbitrace.bands.definite import lowest_eigenvalue
 from orbitrace.errors import InputError
 from orbitrace.physics.blocks import Values
+from orbitrace.physics.definite import lowest_eigenvalue
 from orbitrace.physics.structure import Floats
 
 ROOM = "bands.eigensolvers"
