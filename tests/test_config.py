@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orbitrace.config import BandsSection, Config, LearnSection, check, load
+from orbitrace.config import BandsSection, Config, LearnSection, check, check_files, load
 from orbitrace.errors import InputError
 from orbitrace.schema import Section, _section_in, from_json, to_json
 
@@ -53,6 +53,30 @@ def test_the_smallest_configuration_names_a_data_set_and_a_model():
         ("targets.a", {"structure": "a.cif", "models": ["big"]}, ["targets.a.models: unknown model 'big'", "one of small"]),
         ("targets.a.twist", {"m": 1}, ["targets.a.twist.n: is missing", "second index"]),
         ("targets.a.twist", {"m": 1, "n": 2, "distance": -3.35}, ["targets.a.twist.distance: found -3.35"]),
+        ("targets.a.twist", {"m": 2, "n": 2}, ["targets.a.twist: (m, n) = (2, 2) is no twist", "two different integers"]),
+        ("targets.a.twist", {"m": 2, "n": 4}, ["(2, 4) has the common divisor 2", "(1, 2) is the same twist"]),
+        ("evaluate.split", "test", ["evaluate.split: test, for which models.small.train.test = 0", "choose another split"]),
+        (
+            "models.small.train.validation",
+            0,
+            ["evaluate.split: validation", "models.small.train.validation = 0", "another split"],
+        ),
+        (
+            "bands",
+            {"solver": "shift_invert", "options": {"blok": 8}},
+            ["bands: unknown option 'blok' of shift_invert", "block?"],
+        ),
+        (
+            "bands",
+            {"solver": "shift_invert", "options": {"block": "wide"}},
+            ["option block of shift_invert is 'wide'", "integer"],
+        ),
+        ("bands", {"solver": "dense", "options": {"block": 8}}, ["unknown option 'block' of dense", "Expected none"]),
+        ("bands.options", {"block": 8}, ["bands: options without a solver", "name it in bands.solver"]),
+        ("bands.path", "G-M;K", ["bands.path: the path 'G-M;K' cannot be read", "GMKG"]),
+        ("bands.path", "gmkg", ["bands.path: the path 'gmkg' cannot be read"]),
+        ("bands.path", "GM,K", ["bands.path: the path 'GM,K' cannot be read", "two points"]),
+        ("bands.path", [["G", [0, 0, 0]], None, ["M", [0.5, 0, 0]]], ["a part of the path has less than two points"]),
         ("datasets.a b", {}, ["a b"]),
         ("models", {}, ["models: found {}"]),
     ],
@@ -65,6 +89,47 @@ def test_what_cannot_be_used_is_refused_in_one_sentence_that_names_the_key(path,
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
+
+
+def test_a_part_that_judges_a_model_has_a_fraction_and_the_rest_never_needs_one():
+    assert check(with_value("evaluate.split", "train") | {"scan": {}}, discover=None).evaluate.split == "train"
+    both = with_value("models.small.train", {"validation": 0, "test": 0.1})
+    assert check({**both, "evaluate": {"split": "test"}}, discover=None).evaluate.split == "test"
+
+
+@pytest.mark.parametrize("path", ["auto", "G", "GMKG", "Γ-M, K-GAMMA", "Z_0 Σ0|X1A2", [["a", [0, 0, 0]], ["b", [0.5, 0, 0]]]])
+def test_paths_that_can_be_read_are_taken(path):
+    assert check(with_value("bands.path", path), discover=None).bands.path
+
+
+def test_options_of_the_solver_are_taken():
+    bands = {"solver": "shift_invert", "options": {"block": 8, "tolerance": 1e-9}}
+    assert check(with_value("bands", bands), discover=None).bands.options["block"] == 8
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("reference", {"reference": "nowhere"}),
+        ("structure", {"structure": "nowhere/a.cif"}),
+        ("twist.layer", {"twist": {"m": 1, "n": 2, "layer": "nowhere"}}),
+        ("twist.top", {"twist": {"m": 1, "n": 2, "top": "graphene"}}),
+    ],
+)
+def test_files_of_targets_that_do_not_exist_are_refused_by_their_key(key, target):
+    config = check(with_value("targets.a", target), discover=None)
+    with pytest.raises(InputError, match=rf"^config\.yaml: targets\.a\.{key}: .* does not exist\. Expected"):
+        check_files(config)
+
+
+def test_files_of_targets_that_exist_and_layers_that_are_built_in_are_taken(tmp_path):
+    (tmp_path / "a.cif").write_text("")
+    targets = {
+        "a": {"structure": str(tmp_path / "a.cif")},
+        "b": {"twist": {"m": 1, "n": 2}},
+        "c": {"reference": str(tmp_path)},
+    }
+    check_files(check(with_value("targets", targets), discover=None))
 
 
 def test_validation_and_test_must_leave_something_to_train_on():
@@ -98,6 +163,17 @@ def test_structures_dropped_into_the_folder_become_targets(tmp_path):
     config = check(with_value("targets.mine", {"structure": str(tmp_path / "flake.vasp")}), discover=tmp_path)
     assert sorted(config.targets) == ["mine", "slab"]
     assert config.targets_of("small") == ("mine", "slab")
+
+
+def test_what_is_no_structure_is_passed_over_in_the_folder(tmp_path):
+    for name in ("notes.txt", ".hidden.cif", "run.py", "POSCAR_edge", "wire.xyz", "CONTCAR"):
+        (tmp_path / name).write_text("")
+    for folder, names in {"old": ("slab.cif",), "run.1": ("POSCAR", "info.json"), "vasp": ("POSCAR", "INCAR")}.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_text("")
+    config = check(SMALLEST, discover=tmp_path)
+    assert sorted(config.targets) == ["CONTCAR", "POSCAR_edge", "run.1", "wire"]
 
 
 def test_two_structures_of_one_name_are_refused(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, small_settings, structure, turned_calculation
 from orbitrace.errors import InputError
-from orbitrace.evaluation import evaluate, evaluate_checkpoint
+from orbitrace.evaluation import EmptyPartError, evaluate, evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Spin
@@ -134,13 +134,19 @@ def test_calculations_of_equal_ids_in_two_data_sets_are_told_apart(file: Path, s
 
 
 def test_an_empty_part_is_refused_with_those_that_are_not(file: Path, shard: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.pt: its part 'test' has no calculation.*train, validation"):
+    with pytest.raises(EmptyPartError, match=r"model\.pt: its part 'test' has no calculation.*train, validation"):
         evaluate_checkpoint(file, [shard], "test")
+
+
+def test_parts_whose_calculations_were_removed_are_not_offered(file: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "left.zarr", [("run/0", calculation(structure(0, 4), 0))])
+    with pytest.raises(EmptyPartError, match=r"'validation' has no calculation.*that is not empty: train\."):
+        evaluate_checkpoint(file, [tmp_path / "left.zarr"], "validation")
 
 
 def test_shards_of_other_data_are_refused(file: Path, tmp_path: Path) -> None:
     write_shard(tmp_path / "other.zarr", [("else/0", DFT)])
-    with pytest.raises(InputError, match=r"its part 'validation' has no calculation in these shards"):
+    with pytest.raises(EmptyPartError, match=r"its part 'validation' has no calculation in these shards"):
         evaluate_checkpoint(file, [tmp_path / "other.zarr"], "validation")
 
 

@@ -20,6 +20,7 @@ from learner_cases import (
     turned,
 )
 from orbitrace import plugins
+from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 from orbitrace.prediction import Predictor, check_target, predict
 from orbitrace.training import checkpoint as checkpoints
@@ -102,6 +103,11 @@ def test_the_default_type_of_new_tensors_is_left_alone(file: Path) -> None:
 
 def test_a_good_target_passes_the_check() -> None:
     check_target(trained(), SHEET, BASIS, overlap(SHEET), Path("model.pt"), "targets/sheet")
+
+
+def test_a_target_that_does_not_declare_its_radii_passes_the_check() -> None:
+    foreign = Basis({z: Shells(s.ls, s.cutoff - 0.01, inferred=True) for z, s in BASIS.shells.items()})
+    check_target(trained(), SHEET, foreign, overlap(SHEET), Path("model.pt"), "targets/sheet")
 
 
 def test_a_high_symmetry_crystal_keeps_its_symmetry_in_float32() -> None:

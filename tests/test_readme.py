@@ -14,12 +14,13 @@ from orbitrace.graphs.shards import write_shard
 from orbitrace.interchange import write_overlap_folder, write_structure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# The file that runs a command, and the line of it, or part of one, that does.
 ELSEWHERE = {
-    "make demo": ".ci/run",
-    "make test": ".ci/run",
-    "snakemake": ".ci/run",
-    "snakemake -n": "tests/workflow/test_reruns.py",
-    "snakemake --profile slurm": "tests/workflow/test_profiles.py",
+    "make demo": (".ci/run", "\nmake demo\n"),
+    "make test": (".ci/run", "\nmake test\n"),
+    "snakemake": ("Makefile", "\ndemo: .venv/installed\n\t$(BIN)/snakemake\n"),
+    "snakemake -n": ("tests/workflow/conftest.py", 'self.snakemake("-n", *arguments)'),
+    "snakemake --profile slurm": ("tests/workflow/test_profiles.py", 'snakemake("--profile", "slurm", '),
 }
 
 
@@ -33,8 +34,8 @@ def commands() -> list[str]:
 def test_every_command_is_run_somewhere() -> None:
     others = [command for command in commands() if not command.startswith("orbitrace ")]
     assert sorted(others) == sorted(ELSEWHERE)
-    for file in ELSEWHERE.values():
-        assert (REPOSITORY / file).exists()
+    for file, words in ELSEWHERE.values():
+        assert words in (REPOSITORY / file).read_text(encoding="utf-8"), (file, words)
 
 
 @pytest.fixture(scope="module")

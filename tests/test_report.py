@@ -10,6 +10,7 @@ import pytest
 
 import results_tree as tree
 from orbitrace import layout
+from orbitrace.bands.compare import compare_bands
 from orbitrace.bands.files import write_spectrum
 from orbitrace.errors import InputError
 from orbitrace.physics.structure import Structure
@@ -172,7 +173,7 @@ def test_settings_and_split_of_a_training_are_shown_where_it_noted_them(tmp_path
     text = Reader(page(tmp_path)).text
     assert "network deeph_e3" in text
     assert "seed 0" in text
-    assert '"learning_rate": 0.005' in text
+    assert f'"learning_rate": {section["train"]["learning_rate"]}' in text
     assert "validation (2) 006, 011" in text
 
 
@@ -231,6 +232,39 @@ def test_a_few_bands_about_the_fermi_level_fill_their_figure():
     near = tree.bands()
     near = replace(near, energies=near.energies * 0.01, fermi_level=0.01 * tree.FERMI, first_band=None)
     assert "Band structure" in bands_figure(near, None, (-0.1, 0.1))
+
+
+def test_bands_that_were_not_computed_are_counted_beside_the_error_that_lacks_them(tmp_path):
+    tree.write_all(tmp_path)
+    upper = replace(tree.bands(0.012), energies=tree.bands(0.012).energies[:, :, 1:], first_band=1)
+    write_spectrum(tmp_path / layout.BANDS.format(**KNOWN), upper)
+    file = tmp_path / layout.TARGET_EVALUATION.format(**KNOWN)
+    table = json.loads(file.read_text())
+    table["bands"]["details"] = compare_bands(upper, tree.bands(), tree.WINDOW).to_json()
+    tree.write_json(file, table)
+    text = Reader(page(tmp_path)).text
+    assert text.count("±3 eV about the Fermi level, but for 1 band of the reference that was not computed") == 2
+    assert "not computed 1 band of the reference" in text
+
+
+def test_a_model_that_nothing_can_judge_says_so_in_place_of_its_errors(tmp_path):
+    tree.write_all(tmp_path)
+    table = {"split": "validation", "hamiltonian": None, "note": "There is no validation calculation."}
+    tree.write_json(tmp_path / layout.MODEL_EVALUATION.format(model="small"), table)
+    text = Reader(page(tmp_path)).text
+    assert "There is no validation calculation." in text
+    assert "Its errors have not been computed yet." not in text
+    assert "is damaged" not in text
+    assert "validation MAE of it" in text  # that of the log
+
+
+def test_the_counted_fermi_level_and_the_one_that_the_dft_code_printed_are_told_apart(tmp_path):
+    tree.write_all(tmp_path)
+    file = tmp_path / layout.REFERENCE.format(**KNOWN) / "info.json"
+    info = json.loads(file.read_text())
+    tree.write_json(file, info | {"fermi_energy_eV": tree.FERMI + 0.014})
+    text = Reader(page(tmp_path)).text
+    assert "Fermi level −5.000 eV counted from the DFT Hamiltonian −5.000 eV as openmx 3.9 gives it −4.986 eV" in text
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"split": "test"}', '{"hamiltonian": {"mae": 1.0}}', '{"hamiltonian": 3}'])

@@ -1,17 +1,24 @@
 """The stages on the embedded example: files in, files out, and what each refuses."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orbitrace import interchange, readers, stages
-from orbitrace.config import ScanSection, ShardSection
+from orbitrace import evaluation, interchange, readers, stages
+from orbitrace.bands.fermi import fermi_level
+from orbitrace.bands.files import read_spectrum
+from orbitrace.config import BandsSection, ScanSection, ShardSection
 from orbitrace.errors import InputError
-from orbitrace.graphs.shards import open_shard
+from orbitrace.graphs.shards import open_shard, write_shard
+from orbitrace.overlaps import from_data
 from orbitrace.physics.calculation import Spin
+from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.structure import Structure
+from orbitrace.report.results import read_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +121,67 @@ def test_converting_to_what_is_unknown_is_refused(raw, tmp_path):
         stages.convert(raw / "deep/000", tmp_path / "x", "cube")
 
 
+def test_a_full_disk_leaves_no_part_of_a_table(tmp_path, monkeypatch):
+    def full(file: Path, *_: object, **__: object) -> None:
+        file.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        stages._write_json(tmp_path / "table.json", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_calculations_to_judge_it_gets_a_note_in_place_of_its_errors(tmp_path, monkeypatch):
+    def nothing(checkpoint: Path, shards: object, split: str) -> None:
+        raise evaluation.EmptyPartError(checkpoint, f"its part {split!r} has no calculation in these shards")
+
+    monkeypatch.setattr(evaluation, "evaluate_checkpoint", nothing)
+    stages.evaluate(Path("c.pt"), [], tmp_path / "evaluation.json")
+    table = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (table["split"], table["hamiltonian"]) == ("validation", None)
+    assert "there is no validation calculation" in table["note"]
+    assert read_evaluation(tmp_path / "evaluation.json") is None
+
+
+def test_fermi_levels_of_references_are_counted_whether_the_code_left_bands_or_not(example, tmp_path):
+    calculation = stages.read(example / "references/AB", tmp_path / "AB")
+    own = read_spectrum(tmp_path / "AB" / stages.OWN_BANDS)
+    elsewhere = replace(own, kpoints=own.kpoints[:1] + 0.1, energies=own.energies[:, :1], labels=())
+    computed = stages._reference_bands(tmp_path / "AB", elsewhere)
+    assert computed.fermi_level == own.fermi_level == pytest.approx(fermi_level(calculation), abs=1e-9)
+    assert computed.fermi_level != calculation.fermi_level
+
+
+def test_one_number_of_bands_serves_cells_of_all_sizes(example, tmp_path):
+    stages.read(example / "references/AB", tmp_path / "AB")
+    settings = BandsSection(solver="shift_invert", n_bands=24, path="GM", density=1.0)
+    spectrum = stages.bands(tmp_path / "AB", tmp_path / "bands.h5", settings)
+    assert spectrum.energies.shape[2] == 20  # all of four atoms
+
+
 def test_the_treatment_of_spin_shows_in_the_blocks(shard):
     c = open_shard(shard).calculation(0)
     assert stages._spin_of(c.hamiltonian, c.overlap) is Spin.NONE
+
+
+def with_radius(of: Path, out: Path, name: str, radius: float, inferred: bool) -> Path:
+    """A shard with the first calculation of another, whose carbon has another radius."""
+    c = open_shard(of).calculation(0)
+    write_shard(out, [(name, replace(c, basis=Basis({6: replace(c.basis[6], cutoff=radius, inferred=inferred)})))])
+    return out
+
+
+def test_overlaps_of_shards_with_inferred_radii_reach_as_far_as_the_largest(shard, tmp_path):
+    shards = [with_radius(shard, tmp_path / f"{k}.zarr", f"c/{k}", r, True) for k, r in enumerate((2.64, 2.65, 2.63))]
+    stages.overlap_table(shards, tmp_path / "overlap.npz")
+    known = from_data.read_table(tmp_path / "overlap.npz")
+    assert known.basis[6].cutoff == 2.65
+    assert known.bonds[6, 6].cutoff == pytest.approx(5.3)
+
+
+def test_shards_with_two_bases_for_one_element_are_refused_by_calculation(shard, tmp_path):
+    other = with_radius(shard, tmp_path / "other.zarr", "mine/007", 3.0, False)
+    with pytest.raises(InputError, match=r"other.zarr: mine/007: C has the basis .* 3.0000 Å.*as in the shards before it"):
+        stages.overlap_table([shard, other], tmp_path / "overlap.npz")
+    assert not (tmp_path / "overlap.npz").exists()

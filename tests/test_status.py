@@ -1,5 +1,6 @@
 """Status: what is done, what is missing, and the headline numbers, without opening a single matrix."""
 
+import json
 import subprocess
 import sys
 
@@ -68,6 +69,25 @@ def test_a_damaged_table_is_named(tmp_path):
     tree.write_all(tmp_path)
     (tmp_path / layout.MODEL_EVALUATION.format(model="small")).write_text("{")
     assert any("evaluation.json: is damaged" in line for line in lines(tmp_path))
+
+
+def test_a_model_that_nothing_can_judge_says_why(tmp_path):
+    tree.write_all(tmp_path)
+    table = {"split": "test", "hamiltonian": None, "note": "There is no test calculation."}
+    tree.write_json(tmp_path / layout.MODEL_EVALUATION.format(model="small"), table)
+    found = lines(tmp_path)
+    assert "model small trained: 1,200 steps in 6.00 min. There is no test calculation." in found
+    assert not any("MAE of small" in line for line in found)
+
+
+def test_bands_that_were_not_computed_are_counted_beside_the_error_that_lacks_them(tmp_path):
+    tree.write_all(tmp_path)
+    file = tmp_path / layout.TARGET_EVALUATION.format(model="small", target="known")
+    table = json.loads(file.read_text())
+    table["bands"]["details"] = {"n_missing_bands": 4}
+    tree.write_json(file, table)
+    words = "(±3 eV about the Fermi level, but for 4 bands of the reference that were not computed)"
+    assert f"band RMSE of known 12.0 meV {words}" in lines(tmp_path)
 
 
 def test_status_is_light(tmp_path):

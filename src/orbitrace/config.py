@@ -216,7 +216,7 @@ class BandsSection(Section):
     fermi: Literal["auto", "file", "count"] = Field(
         "auto", description="Fermi level of the DFT code, or from counting electrons; auto: the first if there is one"
     )
-    n_bands: int | None = Field(None, gt=0, description="bands around the Fermi level; all of a small cell by default")
+    n_bands: int | None = Field(None, gt=0, description="most bands, around the Fermi level; all of a small cell by default")
     path: Annotated[str | tuple[NamedPoint | None, ...], AfterValidator(_readable)] = Field(
         "auto",
         description="path like GMKG, or a list of [name, [k1, k2, k3]] with null for a break; "

@@ -231,7 +231,8 @@ def bands(
     else:
         wanted = None if settings.path == "auto" else settings.path
         path = kpath.band_path(calculation.structure, wanted, settings.density, calculation.hamiltonian.pairs)
-    how = Settings(settings.solver, settings.n_bands, fermi=settings.fermi, options=settings.options, n_workers=workers)
+    n_bands = settings.n_bands and min(settings.n_bands, _n_bands(calculation))  # one setting for cells of all sizes
+    how = Settings(settings.solver, n_bands, fermi=settings.fermi, options=settings.options, n_workers=workers)
     spectrum = band_structure(calculation, path, settings=how)
     compared = None if reference is None else _reference_bands(reference, spectrum)
     files.write_spectrum(out.with_suffix(".h5"), spectrum)
@@ -318,6 +319,14 @@ def _common_basis(shards: Sequence[Shard]) -> Basis:
         ids = ", ".join(shard.ids[:3]) + (f" and {len(shard) - 3} more" if len(shard) > 3 else "")
         basis = basis.merged(shard.basis, f"{shard.path}: {ids}", "the shards before it")
     return basis
+
+
+def _n_bands(calculation: Calculation) -> int:
+    """Number of all bands (of one spin)."""
+    from orbitrace.physics.calculation import Spin
+
+    orbitals = int(calculation.basis.n_orbitals(calculation.structure.numbers).sum())
+    return 2 * orbitals if calculation.spin is Spin.NONCOLLINEAR else orbitals
 
 
 def _own_bands(reference: Path) -> Spectrum | None:

@@ -56,7 +56,7 @@ class Project:
 
     def plan(self, *arguments: str) -> dict[str, int]:
         """Jobs of each rule that a run would start."""
-        done = self.snakemake("--dry-run", *arguments)
+        done = self.snakemake("-n", *arguments)
         text = self.said = done.stdout + done.stderr
         assert done.returncode == 0, text
         if "Nothing to be done" in text:

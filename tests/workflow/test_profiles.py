@@ -23,6 +23,10 @@ def test_a_configuration_of_ones_own_stands_in_for_the_shipped_one(fresh):
     [
         ("bands={densty: 3}", "config.yaml: bands.densty: unknown key. Did you mean density?"),
         ("datasets={none: {}}", "data/none: there is no such folder"),
+        ("targets={known: {reference: nowhere}}", "config.yaml: targets.known.reference: nowhere does not exist."),
+        ("targets={known: {reference: envs}}", "envs: no calculation was found in this folder"),
+        ("targets={more: {structure: no.cif}}", "config.yaml: targets.more.structure: no.cif does not exist."),
+        ("evaluate={split: test}", "config.yaml: evaluate.split: test, for which models.carbon.train.test = 0"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_ends_in_one_sentence(fresh, option, sentence):

@@ -81,6 +81,12 @@ def test_a_structure_dropped_in_is_predicted_by_every_model(project):
     assert project.plan() == {"overlap": 2, "overlap_table": 1, "predict": 2, "bands": 2, **REPORT}
 
 
+def test_what_is_no_structure_in_that_folder_causes_nothing(project):
+    (project.folder / "targets/old").mkdir(parents=True)
+    (project.folder / "targets/notes.txt").write_text("words")
+    assert project.plan() == {}
+
+
 def test_a_new_twist_is_one_entry_in_the_configuration(project):
     project.edit("targets:", "targets:\n  more: {twist: {m: 2, n: 3}, models: [both]}")
     assert project.plan() == {"twist": 1, "overlap": 1, "overlap_table": 1, "predict": 1, "bands": 1, **REPORT}

@@ -69,6 +69,7 @@ def _index_range(H: Values, S: sparse.csr_matrix, n_bands: int | None, sigma: fl
 
 def _negatives(matrix: Values) -> int:
     """Number of negative eigenvalues, by Sylvester's law: those of D in L D L^H, which has blocks of 1 and 2."""
+    np.fill_diagonal(matrix, matrix.diagonal().real)  # rounding, of which SciPy warns
     _, d, _ = linalg.ldl(matrix, hermitian=True, overwrite_a=True)
     values = linalg.eigh_tridiagonal(d.diagonal().real, np.abs(d.diagonal(-1)), eigvals_only=True)
     return int((values < 0).sum())

@@ -1,0 +1,198 @@
+"""One training, from shards to the best network by validation.
+
+`train` fits the labeller (reference and scales) on the training calculations, trains the network with Lightning, keeps the
+best network by validation, and can be killed at any time: run again with the same data and settings, it goes on from its last
+validation and ends where an uninterrupted run would have ended (with `max_minutes` the schedule hangs on the clock, too).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from orbitrace import __version__, models
+from orbitrace.config import LearnSection, TrainSection
+from orbitrace.errors import InputError
+from orbitrace.graphs.batches import Sample
+from orbitrace.graphs.graph import group_values
+from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
+from orbitrace.physics.orbitals import SYMBOLS
+from orbitrace.schema import SCHEMA
+from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training.callbacks import Bar, Keep
+from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
+from orbitrace.training.module import HamiltonianLearner
+
+WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes"}  # a training may go on elsewhere
+Split = dict[str, list[Item]]
+Loader = DataLoader[Sample]
+SaveBest = Callable[[HamiltonianLearner, dict[str, float]], None]
+
+
+def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: LearnSection) -> None:
+    """Train a network on the calculations of some shards.
+
+    Parameters
+    ----------
+    shards
+        Stores written by `orbitrace shard`.
+    checkpoint
+        The best network by validation; written when training ends.
+    workdir
+        Where training keeps ``last.ckpt`` (to resume), ``best.pt`` (usable at any time) and ``log.csv``. It survives a killed
+        job.
+    section
+        Model, its settings, and section `train` of the config.
+
+    Raises
+    ------
+    InputError
+        For settings, shards or calculations that cannot be used.
+    """
+    corpus = Corpus(shards)
+    settings = section.train
+    # Two threads that wait for each other on a busy machine took ten times as long as one (measured, 900 pairs).
+    torch.set_num_threads(settings.threads)
+    _claim(workdir, section, corpus)
+    split = corpus.split({"validation": settings.validation, "test": settings.test}, settings.seed)
+    _note(workdir, section, split)
+    lightning.seed_everything(settings.seed, verbose=False)
+    with checkpoints.default_dtype(getattr(torch, settings.precision)):
+        learner, labeller = _learner(section, corpus, split)
+        loaders = [
+            _train_loader(corpus, split["train"], labeller, settings),
+            _validation_loader(corpus, split, labeller, settings),
+        ]
+
+        def save_best(learner: HamiltonianLearner, metrics: dict[str, float]) -> None:
+            ids = {part: [item.id for item in items] for part, items in split.items()}
+            kept = checkpoints.Checkpoint(
+                section.model, section.network, learner.kept_weights(), labeller, settings.precision, ids, metrics
+            )
+            checkpoints.save(workdir / "best.pt", kept)
+
+        _fit(learner, loaders, workdir, settings, save_best)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_name(f".{checkpoint.name}.tmp")
+    shutil.copyfile(workdir / "best.pt", partial)
+    partial.replace(checkpoint)
+
+
+def _fit(
+    learner: HamiltonianLearner, loaders: list[Loader], workdir: Path, settings: TrainSection, save_best: SaveBest
+) -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Lightning advises more loader workers than there is work for: samples are kept in memory.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        trainer = lightning.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices or "auto",
+            # A batch without some pair of elements leaves its read-out without a gradient.
+            strategy="ddp_find_unused_parameters_true" if (settings.devices or 1) * settings.nodes > 1 else "auto",
+            num_nodes=settings.nodes,
+            max_epochs=-1,  # a resumed run repeats an epoch's end, which would count twice
+            max_steps=settings.steps,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=[Keep(workdir, save_best), Bar(settings.steps)],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        last = _last(workdir)
+        trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _last(workdir: Path) -> Path | None:
+    """The state to resume from, if there is one."""
+    last = workdir / "last.ckpt"
+    if last.exists() and not zipfile.is_zipfile(last):  # what torch writes is a zip file, whose table of contents comes last
+        raise InputError(last, "is damaged, perhaps by a full disk", "the state of a training", "Delete it to train anew")
+    return last if last.exists() else None
+
+
+def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
+    """Make the working folder belong to these data and settings; what another training left there is put aside."""
+    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS})
+    parts = {"section": settings, "shards": sorted(corpus.digests), "versions": [__version__, SCHEMA]}
+    identity = json.dumps(parts, sort_keys=True)
+    mark = hashlib.sha256(identity.encode()).hexdigest()
+    file = workdir / "identity"
+    if file.exists() and file.read_text() != mark:
+        old = workdir.with_name(f"{workdir.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        workdir.rename(old)
+    workdir.mkdir(parents=True, exist_ok=True)
+    file.write_text(mark)
+
+
+def _note(workdir: Path, section: LearnSection, split: Split) -> None:
+    """Settings and split of this training, for the report: ``training.json`` in the working folder."""
+    ids = {part: [item.id for item in items] for part, items in split.items()}
+    note = {"section": section.model_dump(mode="json"), "split": ids}
+    (workdir / "training.json").write_text(json.dumps(note, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[HamiltonianLearner, Labeller]:
+    """The network with fresh weights, and the labeller fitted to the training calculations."""
+    where = ", ".join(str(path) for path in corpus.paths)
+    models.settings_of(section.model, section.network)  # a typing error is found before the fit
+    labeller = fit_labeller(lambda: corpus.calculations(split["train"]), l_max=0, where=where)
+    network = models.build(section.model, section.network, labeller.basis)
+    labeller = Labeller(labeller.basis, labeller.reference, labeller.scales, network.l_max)
+    for item in split["validation"]:
+        _check_known(labeller, corpus, item)
+    return HamiltonianLearner(network, labeller.basis, section.train, _unit(corpus, split["train"], labeller)), labeller
+
+
+def _check_known(labeller: Labeller, corpus: Corpus, item: Item) -> None:
+    """Refuse a calculation to validate on of whose elements training knows nothing."""
+    calculation = corpus.calculation(item)
+    check_learnable(calculation, item.id)
+    labeller.basis.merged(calculation.basis, item.id, "the training data")
+    missing = [SYMBOLS[z] for z in calculation.structure.elements if z not in labeller.basis]
+    if missing:
+        found = f"{', '.join(missing)} occurs in validation, but not in training"
+        raise InputError(item.id, found, "elements that training holds too", "Add calculations, or choose another seed")
+    labeller.check_neighbours(calculation.structure, calculation.overlap, item.id)
+
+
+def _unit(corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> float:
+    """Mean absolute residual of the reference over some training calculations, eV: the unit of the loss."""
+    total, count = 0.0, 0
+    for calculation in corpus.calculations(items[:16]):
+        sample = labeller.sample(calculation.structure, calculation.overlap)
+        for group, reference in zip(sample.graph.groups, sample.labels.reference, strict=True):
+            total += float(np.abs(group_values(calculation.hamiltonian, group) - reference).sum())
+            count += reference.size
+    return max(total / count, 1e-6)
+
+
+def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: TrainSection) -> Loader:
+    sampler = PairBatches([item.pairs for item in items], s.batch_pairs, s.validate_every, s.seed)
+    samples = Samples(corpus, items, labeller)
+    return DataLoader(samples, batch_sampler=sampler, collate_fn=Collate(getattr(torch, s.precision)))
+
+
+def _validation_loader(corpus: Corpus, split: Split, labeller: Labeller, s: TrainSection) -> Loader:
+    samples = Samples(corpus, split["validation"] or split["train"], labeller)
+    return DataLoader(samples, batch_size=1, collate_fn=Collate(getattr(torch, s.precision)))
