@@ -23,6 +23,7 @@ from learner_cases import (
 from orbitrace import models, training
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
+from orbitrace.graphs.labels import fit_labeller
 from orbitrace.graphs.shards import write_shard
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
@@ -31,6 +32,7 @@ from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 from orbitrace.prediction import predict
 from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training import fit
 from orbitrace.training.checkpoint import Checkpoint
 
 TARGET = training_set()[1].structure
@@ -93,7 +95,7 @@ def test_pairs_closer_than_in_the_training_data_are_refused_with_the_distances(f
 
 def test_elements_that_never_met_in_the_training_data_are_refused(tmp_path: Path) -> None:
     apart = [calculation(structure(k, 4, elements=(z,))) for k, z in enumerate((5, 6))]
-    kept = training.fit_labeller(lambda: iter(apart), 4, "tests")
+    kept = fit_labeller(lambda: iter(apart), 4, "tests")
     net = network(basis=kept.basis)
     checkpoints.save(
         tmp_path / "model.pt", Checkpoint("deeph_e3", small_settings("deeph_e3"), net.state_dict(), kept, "float64")
@@ -210,7 +212,7 @@ def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_setting_of_the_network_is_refused_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "fit_labeller", lambda *_, **__: pytest.fail("the fit came first"))
+    monkeypatch.setattr(fit, "fit_labeller", lambda *_, **__: pytest.fail("the fit came first"))
     shard = shard_of(tmp_path / "0.zarr", ("run/0", CARBON(0)), ("run/1", CARBON(1)))
     text = refused(tmp_path, [shard], LearnSection(network={"blokcs": 3}, train=section().train))
     assert text.startswith("network.blokcs")

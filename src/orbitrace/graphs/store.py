@@ -147,9 +147,18 @@ def replaced_folder(target: Path) -> Iterator[Path]:
             if target.exists():
                 target.rename(aside)
             temporary.rename(target)
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, again if need be: a thread of zarr may still finish a chunk in it after a write has failed."""
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def _owner() -> str:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orbitrace.errors import InputError
+from orbitrace.training.checkpoint import written
 from orbitrace.training.module import HamiltonianLearner
 
 COLUMNS = ("step", "seconds", "learning_rate", "train_mae", "validation_mae", "trace_loss")
@@ -69,10 +71,8 @@ class Keep(Checkpoint):
         trainer.should_stop = trainer.should_stop or self.over
         if trainer.is_global_zero:
             self._log(trainer, learner, metrics)
-        partial = self.workdir / ".last.ckpt.tmp"
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self.workdir / "last.ckpt")
+        with written(self.workdir / "last.ckpt") if trainer.is_global_zero else nullcontext(self.workdir / "none") as part:
+            trainer.save_checkpoint(part)
 
     def _log(self, trainer: lightning.Trainer, learner: HamiltonianLearner, metrics: dict[str, float]) -> None:
         file = self.workdir / "log.csv"

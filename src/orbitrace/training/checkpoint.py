@@ -7,7 +7,6 @@ metrics, and versions.
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from orbitrace import __version__, models
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.graphs.labels import Labeller
+from orbitrace.graphs.store import writing
 from orbitrace.models import BlockNetwork
 from orbitrace.physics.orbitals import Basis
 
@@ -98,7 +99,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def save(file: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; the file appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -113,12 +113,18 @@ def save(file: Path, checkpoint: Checkpoint) -> None:
         "split": {key: list(ids) for key, ids in checkpoint.split.items()},
         "metrics": dict(checkpoint.metrics),
     }
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(data, temporary)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(file) as part:
+        torch.save(data, part)
+
+
+@contextmanager
+def written(file: Path) -> Iterator[Path]:
+    """A temporary sibling to which torch writes, and which becomes `file`; a full disk is told in one sentence."""
+    with writing(file), replacing(file) as part:
+        try:
+            yield part
+        except RuntimeError as error:  # of torch's writer of zip files, for a full disk too
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def load(file: Path) -> Checkpoint:

@@ -19,14 +19,17 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from orbitrace import __version__, models
 from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import group_values
 from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
+from orbitrace.graphs.store import writing
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
@@ -83,10 +86,9 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
             checkpoints.save(workdir / "best.pt", kept)
 
         _fit(learner, loaders, workdir, settings, save_best)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_name(f".{checkpoint.name}.tmp")
-    shutil.copyfile(workdir / "best.pt", partial)
-    partial.replace(checkpoint)
+    if _first_process():
+        with writing(checkpoint), replacing(checkpoint) as part:
+            shutil.copyfile(workdir / "best.pt", part)
 
 
 def _fit(
@@ -137,19 +139,29 @@ def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
     identity = json.dumps(parts, sort_keys=True)
     mark = hashlib.sha256(identity.encode()).hexdigest()
     file = workdir / "identity"
-    if file.exists() and file.read_text() != mark:
+    if not _first_process() or (file.exists() and file.read_text() == mark):
+        return
+    if file.exists():
         old = workdir.with_name(f"{workdir.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         workdir.rename(old)
-    workdir.mkdir(parents=True, exist_ok=True)
-    file.write_text(mark)
+    with writing(file), replacing(file) as part:
+        part.write_text(mark)
 
 
 def _note(workdir: Path, section: LearnSection, split: Split) -> None:
     """Settings and split of this training, for the report: ``training.json`` in the working folder."""
     ids = {part: [item.id for item in items] for part, items in split.items()}
     note = {"section": section.model_dump(mode="json"), "split": ids}
-    (workdir / "training.json").write_text(json.dumps(note, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if _first_process():
+        file = workdir / "training.json"
+        with writing(file), replacing(file) as part:
+            part.write_text(json.dumps(note, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _first_process() -> bool:
+    """Whether this process writes files: of those that SLURM or Lightning start together, the first."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[HamiltonianLearner, Labeller]:
