@@ -57,7 +57,7 @@ def check(blocks: Blocks, structure: Structure, basis: Basis, where: str) -> Non
         )
     if not np.isfinite(blocks.values).all():
         raise InputError(where, "the overlap holds numbers that are not finite", "finite numbers")
-    asymmetry = float(np.abs(blocks.values - blocks.dagger().values).max(initial=0.0))
+    asymmetry = blocks.asymmetry()
     if asymmetry > _SYMMETRY:
         raise InputError(where, f"the overlap differs from its transpose by {asymmetry:.2e}", f"at most {_SYMMETRY:.0e}")
     if structure.n_atoms and (lowest := lowest_eigenvalue(at_gamma(blocks, structure, basis), _STEPS)) <= 0:

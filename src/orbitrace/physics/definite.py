@@ -15,7 +15,7 @@ from orbitrace.physics.structure import Structure
 DENSE = 1500  # orbitals up to which a Cholesky factorisation decides
 STEPS = 100  # of Lanczos
 
-Matrix: TypeAlias = NDArray[Any] | sparse.csr_matrix | sparse.csr_array
+Matrix: TypeAlias = NDArray[Any] | sparse.csr_matrix | sparse.csr_array | sparse.bsr_array
 
 
 def lowest_eigenvalue(S: Matrix, steps: int = STEPS) -> float:
@@ -60,6 +60,11 @@ def at_gamma(blocks: Blocks, structure: Structure, basis: Basis) -> Matrix:
     """The sum of real blocks over R: [n_orbitals, n_orbitals], dense up to `DENSE` orbitals."""
     sizes = basis.n_orbitals(structure.numbers)
     begins, n = np.cumsum(sizes) - sizes, int(sizes.sum())
+    if n > DENSE and (sizes == sizes[0]).all():
+        # Pairs are sorted by i: the blocks are a block-sparse matrix as they stand (those of one i and j add up), uncopied.
+        starts = np.searchsorted(blocks.pairs[:, 3], np.arange(len(sizes) + 1))
+        stacked = blocks.values.real.reshape(-1, int(sizes[0]), int(sizes[0]))
+        return sparse.bsr_array((stacked, blocks.pairs[:, 4], starts), shape=(n, n))
     rows, columns, values = [], [], []
     for members, group in blocks.groups():
         _, n_rows, n_columns = group.shape
