@@ -11,7 +11,7 @@ import pytest
 from orbitrace import evaluation, interchange, readers, stages
 from orbitrace.bands.fermi import fermi_level
 from orbitrace.bands.files import read_spectrum
-from orbitrace.config import BandsSection, ScanSection, ShardSection
+from orbitrace.config import BandsSection, OverlapSection, ScanSection, ShardSection
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import open_shard, write_shard
 from orbitrace.overlaps import from_data
@@ -99,6 +99,18 @@ def test_the_overlap_of_the_data_gives_that_of_a_structure_it_never_saw(table, e
     assert n_electrons == 16
     assert np.array_equal(blocks.pairs, known.overlap.pairs)
     assert np.abs(blocks.values - known.overlap.values).max() < 1e-6
+
+
+def test_basis_files_give_the_same_overlap_as_the_data(shard, table, example, shared_data, tmp_path):
+    folder = str(shared_data / "openmx" / "DFT_DATA13" / "PAO")
+    stages.overlap_table([shard], tmp_path / "pao.npz", OverlapSection(way="from_pao", pao=folder))
+    stages.read(example / "references" / "AB", tmp_path / "AB")
+    for name, source, way in (("data", table, "from_data"), ("pao", tmp_path / "pao.npz", "from_pao")):
+        stages.overlap(tmp_path / "AB", source, tmp_path / name, OverlapSection(way=way))
+    one, other = (interchange.read_overlap_folder(tmp_path / name)[2] for name in ("data", "pao"))
+    assert np.abs(one.values - other.values).max() < 1e-7
+    with pytest.raises(InputError, match=r"overlap\.pao: given for the way from_data"):
+        stages.overlap_table([shard], tmp_path / "no.npz", OverlapSection(pao=folder))
 
 
 def test_an_element_that_the_data_lack_is_refused_by_name(table, tmp_path):

@@ -197,9 +197,8 @@ class TargetSection(Section):
 class OverlapSection(Section):
     """The overlap of a target."""
 
-    way: Annotated[str, plugin("overlaps")] = Field(
-        "from_data", description="how it is made: a file in src/orbitrace/overlaps/"
-    )
+    way: Annotated[str, plugin("overlaps")] = Field("from_data", description="how it is made: a file in overlaps/")
+    pao: str | None = Field(None, description="folder of OpenMX's .pao files, for the way from_pao")
 
 
 class PredictSection(Section):

@@ -184,7 +184,10 @@ def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = 
     calculations = (shard.calculation(k) for shard in opened for k in range(len(shard)))
     samples = ((c.structure, basis.restricted(c.structure.elements), c.overlap) for c in calculations)
     way = plugins.load("overlaps", settings.way)
-    way.write_table(out, way.fit(samples, ", ".join(map(str, shards))))
+    files = {} if settings.pao is None else {"pao": Path(settings.pao)}
+    if files and settings.way != "from_pao":
+        raise InputError("overlap.pao", f"given for the way {settings.way}", "way: from_pao", "Set it, or leave pao out")
+    way.write_table(out, way.fit(samples, ", ".join(map(str, shards)), **files))
 
 
 def overlap(structure: Path, table: Path, out: Path, settings: OverlapSection = OverlapSection()) -> None:

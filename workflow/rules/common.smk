@@ -138,6 +138,12 @@ def structure_of(wildcards):
     )
 
 
+def pao_files(wildcards):
+    """Files of the orbitals, if overlaps are made from them."""
+    folder = CONFIG.overlap.pao
+    return sorted(map(str, Path(folder).glob("*.pao"))) if folder else []
+
+
 def reference_of(wildcards):
     return (
         REFERENCE.format(target=wildcards.target)

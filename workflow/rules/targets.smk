@@ -23,6 +23,7 @@ rule twist:
 rule overlap_table:
     input:
         shards=shards_of_model,
+        pao=pao_files,
     output:
         OVERLAP_TABLE,
     log:

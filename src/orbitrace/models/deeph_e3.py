@@ -41,9 +41,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    irreps: str = Field(
-        "64x0e+32x1o+16x2e+8x3o+8x4e", description="irreps of nodes and edges, in e3nn's notation"
-    )
+    irreps: str = Field("64x0e+32x1o+16x2e+8x3o+8x4e", description="irreps of nodes and edges, in e3nn's notation")
     blocks: int = Field(3, ge=1, description="number of node and edge updates")
     gaussians: int = Field(64, ge=2, description="radial functions on [0, cutoff of the pair]")
     radial_width: int = Field(64, ge=1, description="width of the radial network")
