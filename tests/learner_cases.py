@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from typing import TypeVar
@@ -22,6 +21,7 @@ from orbitrace.physics.harmonics import wigner
 from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
+from orbitrace.training.checkpoint import default_dtype as numbers_of
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -127,17 +127,6 @@ def training_set() -> list[Calculation]:
 def labeller(l_max: int = 4) -> Labeller:
     """Reference and scales of the training set."""
     return fit_labeller(lambda: iter(training_set()), l_max, "tests")
-
-
-@contextmanager
-def numbers_of(dtype: torch.dtype) -> Iterator[None]:
-    """New tensors are of this type."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def stirred(module: M, seed: int = 0, size: float = 0.3) -> M:
