@@ -183,7 +183,7 @@ def hamiltonian(net: nn.Module, of: Structure, over: Blocks | None = None, dtype
     return predicted(net, [sample(of, over)], [over], dtype)[0]
 
 
-def close(left: Blocks, right: Blocks, tolerance: float = 1e-10) -> None:
+def assert_close(left: Blocks, right: Blocks, tolerance: float = 1e-10) -> None:
     """Two sets of blocks over the same pairs are equal, relative to their largest element."""
     np.testing.assert_array_equal(left.pairs, right.pairs)
     size = max(1.0, float(np.abs(right.values).max()))

@@ -9,7 +9,7 @@ import torch
 from learner_cases import (
     BASIS,
     STRUCTURES,
-    close,
+    assert_close,
     hamiltonian,
     labeller,
     network,
@@ -46,14 +46,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_prediction_is_what_the_network_says(model: str, name: str) -> None:
     atoms = STRUCTURES[name]
     over = overlap(atoms)
-    close(Predictor(trained(model))(atoms, over), hamiltonian(network(model), atoms, over), 1e-13)
+    assert_close(Predictor(trained(model))(atoms, over), hamiltonian(network(model), atoms, over), 1e-13)
 
 
 def test_a_prediction_turns_with_its_structure(file: Path) -> None:
     """From the file to the blocks: nothing between them is less exact than the network in float64."""
     q, over = orthogonal(20, -1), overlap(SHEET)
     h = predict(file, SHEET, BASIS, over)
-    close(predict(file, SHEET.rotated(q), BASIS, over), turned(h, SHEET, q))
+    assert_close(predict(file, SHEET.rotated(q), BASIS, over), turned(h, SHEET, q))
 
 
 def test_a_prediction_is_real_float64_hermitian_and_over_the_pairs_of_the_overlap(file: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_prediction_is_real_float64_hermitian_and_over_the_pairs_of_the_overla
 def test_in_float32_it_is_hermitian_to_the_last_bit_too() -> None:
     h = Predictor(trained(precision="float32"))(SHEET, overlap(SHEET))
     np.testing.assert_array_equal(h.values, h.dagger().values)
-    close(h, Predictor(trained())(SHEET, overlap(SHEET)), 2e-4)
+    assert_close(h, Predictor(trained())(SHEET, overlap(SHEET)), 2e-4)
 
 
 def test_one_predictor_serves_many_structures_in_any_order() -> None:
@@ -92,7 +92,7 @@ def test_a_target_may_have_fewer_elements_than_the_training_data(file: Path) -> 
     over = overlap(carbon)
     alone, among = (predict(file, carbon, basis, over) for basis in (BASIS.restricted((6,)), BASIS))
     np.testing.assert_array_equal(alone.values, among.values)
-    close(alone, hamiltonian(network(), carbon, over), 1e-13)
+    assert_close(alone, hamiltonian(network(), carbon, over), 1e-13)
 
 
 def test_the_default_type_of_new_tensors_is_left_alone(file: Path) -> None:
@@ -116,6 +116,6 @@ def test_a_high_symmetry_crystal_keeps_its_symmetry_in_float32() -> None:
     lattice = a / 2 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])
     diamond = Structure(np.array([[0, 0, 0], [a / 4, a / 4, a / 4]]), lattice, np.array([6, 6]))
     for atoms in (diamond, diamond.rotated(orthogonal(21))):
-        close(
+        assert_close(
             Predictor(trained(precision="float32"))(atoms, overlap(atoms)), Predictor(trained())(atoms, overlap(atoms)), 2e-4
         )

@@ -10,8 +10,8 @@ from learner_cases import (
     SMALL,
     STRUCTURES,
     VARIANTS,
+    assert_close,
     calculation,
-    close,
     hamiltonian,
     labeller,
     network,
@@ -84,19 +84,19 @@ def test_the_network_says_something(net: nn.Module, atoms: Structure) -> None:
 def test_a_turned_or_mirrored_structure_has_the_turned_hamiltonian(net: nn.Module, atoms: Structure, turn: str) -> None:
     q = TURNS[turn]
     h = hamiltonian(net, atoms)
-    close(hamiltonian(net, atoms.rotated(q)), turned(h, atoms, q))
+    assert_close(hamiltonian(net, atoms.rotated(q)), turned(h, atoms, q))
 
 
 def test_renumbered_atoms_have_the_renumbered_hamiltonian(net: nn.Module, atoms: Structure) -> None:
     order = np.random.default_rng(4).permutation(atoms.n_atoms)
     renumbered = Structure(atoms.positions[order], atoms.lattice, atoms.numbers[order], atoms.pbc)
     over = overlap(atoms)
-    close(hamiltonian(net, renumbered, over.reordered(order)), hamiltonian(net, atoms, over).reordered(order))
+    assert_close(hamiltonian(net, renumbered, over.reordered(order)), hamiltonian(net, atoms, over).reordered(order))
 
 
 def test_a_shift_of_the_whole_structure_changes_nothing(net: nn.Module, atoms: Structure) -> None:
     shifted = Structure(atoms.positions + np.array([12.3, -4.5, 0.67]), atoms.lattice, atoms.numbers, atoms.pbc)
-    close(hamiltonian(net, shifted), hamiltonian(net, atoms))
+    assert_close(hamiltonian(net, shifted), hamiltonian(net, atoms))
 
 
 def test_an_atom_moved_by_a_lattice_vector_relabels_its_blocks(net: nn.Module) -> None:
@@ -107,7 +107,7 @@ def test_an_atom_moved_by_a_lattice_vector_relabels_its_blocks(net: nn.Module) -
     h = hamiltonian(net, atoms)
     pairs = h.pairs.copy()
     pairs[:, :3] += np.outer(pairs[:, 3] == atom, move) - np.outer(pairs[:, 4] == atom, move)
-    close(hamiltonian(net, moved), Blocks.sorted(pairs, h.shapes, h.values))
+    assert_close(hamiltonian(net, moved), Blocks.sorted(pairs, h.shapes, h.values))
 
 
 def test_a_supercell_has_the_blocks_of_the_cell(net: nn.Module) -> None:
@@ -135,7 +135,7 @@ def test_a_structure_alone_is_the_same_as_among_others(net: nn.Module) -> None:
     for order in ([0, 1, 2, 3, 4], [4, 2, 3, 0, 1]):
         together = predicted(net, [sample(many[k], overs[k]) for k in order], [overs[k] for k in order])
         for k, h in zip(order, together, strict=True):
-            close(h, alone[k], 1e-12)
+            assert_close(h, alone[k], 1e-12)
 
 
 def chain(n_atoms: int = 14) -> Structure:
@@ -171,7 +171,7 @@ def test_a_far_molecule_changes_nothing(net: nn.Module, name: str) -> None:
     mine = np.flatnonzero((h.pairs[:, 3:] < atoms.n_atoms).all(axis=1))
     np.testing.assert_array_equal(h.pairs[mine], alone.pairs)
     values = np.concatenate([h.block(k).reshape(-1) for k in mine])
-    close(alone.with_values(values), alone, 1e-12)
+    assert_close(alone.with_values(values), alone, 1e-12)
 
 
 @pytest.mark.parametrize("elements", [(6, 6), (6, 5)])
@@ -223,16 +223,16 @@ def test_bonds_along_the_axes_are_nothing_special(net: nn.Module, axis: tuple[in
     h = hamiltonian(net, special)
     assert np.isfinite(h.values).all()
     q = orthogonal(9)
-    close(hamiltonian(net, special.rotated(q)), turned(h, special, q))
+    assert_close(hamiltonian(net, special.rotated(q)), turned(h, special, q))
     for tilt in ([1e-9, 1e-9, 1e-9], [-1e-9, 1e-9, -1e-9]):
         near = Structure(positions + np.outer([0, 1, 0, 0], tilt), special.lattice, special.numbers, special.pbc)
-        close(hamiltonian(net, near), h, 1e-6)
+        assert_close(hamiltonian(net, near), h, 1e-6)
     in_float32 = hamiltonian(net, special, dtype=torch.float32)
-    close(in_float32, h, 2e-4)
+    assert_close(in_float32, h, 2e-4)
 
 
 def test_float32_agrees_with_float64(net: nn.Module, atoms: Structure) -> None:
-    close(hamiltonian(net, atoms, dtype=torch.float32), hamiltonian(net, atoms), 2e-4)
+    assert_close(hamiltonian(net, atoms, dtype=torch.float32), hamiltonian(net, atoms), 2e-4)
 
 
 def test_the_turn_of_an_edges_frame_about_its_bond_does_not_matter(net: nn.Module, atoms: Structure) -> None:
@@ -259,7 +259,7 @@ def test_an_atom_alone_is_turned_by_nothing(net: nn.Module) -> None:
     h = hamiltonian(net, alone)
     assert h.n_pairs == 1
     q = orthogonal(11)
-    close(h, turned(h, alone, q))
+    assert_close(h, turned(h, alone, q))
 
 
 def test_two_atoms_are_symmetric_about_their_bond(net: nn.Module) -> None:

@@ -104,16 +104,16 @@ def test_cell_is_the_one_that_openmx_computed(shared_data: Path, name: str, m: i
     from orbitrace import readers
 
     reference = readers.read(shared_data / "openmx" / "twisted_bilayer_graphene" / name).structure
-    same_distances(reference, m, n)
+    assert_same_distances(reference, m, n)
 
 
 def test_cell_is_that_of_the_embedded_example(example: Path) -> None:
     from orbitrace import readers
 
-    same_distances(readers.read(example / "references" / "twisted_1_2").structure, 1, 2)
+    assert_same_distances(readers.read(example / "references" / "twisted_1_2").structure, 1, 2)
 
 
-def same_distances(reference: Structure, m: int, n: int) -> None:
+def assert_same_distances(reference: Structure, m: int, n: int) -> None:
     mine = twisted_bilayer(graphene(), m, n, float(np.ptp(reference.positions[:, 2])))
     np.testing.assert_allclose(distances(mine), distances(reference), atol=1e-8)
 

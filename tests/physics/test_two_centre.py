@@ -166,7 +166,7 @@ def test_onsite_blocks_do_not_turn() -> None:
     assert onsite[0, 1] == pytest.approx((1 + 5) / 2)
 
 
-def refused(call: Callable[[], object], *words: str) -> None:
+def assert_refused(call: Callable[[], object], *words: str) -> None:
     with pytest.raises(InputError) as caught:
         call()
     for word in words:
@@ -182,7 +182,7 @@ def test_distances_that_the_data_never_covered_are_refused_with_the_numbers() ->
     fitted = fit_two_centre([(s, BASIS, made_up(s)) for s in map(pair_at, lengths)], "interpolate")
     for length in (1.05, 1.28, 1.9):
         words = ("x.cif", f"1 pair C-C at {length:.3f} Å", "1.300-1.550 and 2.300-4.400")
-        refused(partial(fitted.check_coverage, pair_at(length), find_pairs(pair_at(length), BASIS), "x.cif"), *words)
+        assert_refused(partial(fitted.check_coverage, pair_at(length), find_pairs(pair_at(length), BASIS), "x.cif"), *words)
     for length in (1.295, 1.43, 3.02, 4.39):
         fitted.check_coverage(pair_at(length), find_pairs(pair_at(length), BASIS))
 
@@ -190,15 +190,17 @@ def test_distances_that_the_data_never_covered_are_refused_with_the_numbers() ->
 def test_elements_and_bases_that_the_data_never_had_are_refused(table: TwoCentreTable) -> None:
     silicon = Structure(np.zeros((1, 3)), 9 * np.eye(3), np.array([14]))
     other = Basis({14: CARBON})
-    refused(lambda: table.blocks(silicon, other, find_pairs(silicon, other)), "Si never occurs in the training data", "C, Mo")
+    assert_refused(
+        lambda: table.blocks(silicon, other, find_pairs(silicon, other)), "Si never occurs in the training data", "C, Mo"
+    )
     carbon = pair_at(3.0)
     larger = Basis({6: Shells((0, 1), 2.2)})
-    refused(lambda: table.blocks(carbon, larger, find_pairs(carbon, larger)), "s1p1", "s2p1", "the training data")
+    assert_refused(lambda: table.blocks(carbon, larger, find_pairs(carbon, larger)), "s1p1", "s2p1", "the training data")
     alone = fit_two_centre([(carbon, BASIS, made_up(carbon))], "interpolate")
     mixed = Structure(carbon.positions, carbon.lattice, np.array([6, 42]), (False,) * 3)
-    refused(lambda: alone.check_coverage(mixed, find_pairs(mixed, BASIS)), "Mo never occurs")
+    assert_refused(lambda: alone.check_coverage(mixed, find_pairs(mixed, BASIS)), "Mo never occurs")
     apart = Structure(np.array([[0, 0, 0], [9, 0, 0]]), np.zeros((3, 3)), np.array([6, 42]), (False,) * 3)
-    refused(
+    assert_refused(
         lambda: fit_two_centre([(apart, BASIS, made_up(apart)), (carbon, BASIS, made_up(carbon))], "smooth").check_coverage(
             mixed, find_pairs(mixed, BASIS)
         ),
@@ -207,11 +209,11 @@ def test_elements_and_bases_that_the_data_never_had_are_refused(table: TwoCentre
 
 
 def test_no_data_and_blocks_with_spin_are_refused() -> None:
-    refused(lambda: fit_two_centre([], "smooth", "data/mine"), "data/mine", "no calculations")
+    assert_refused(lambda: fit_two_centre([], "smooth", "data/mine"), "data/mine", "no calculations")
     structure = pair_at(2.0)
     pairs = find_pairs(structure, BASIS)
     doubled = Blocks.over(pairs, structure, BASIS, np.zeros(4 * 4 * 25), spin=2)
-    refused(lambda: fit_two_centre([(structure, BASIS, doubled)], "smooth"), "with spin")
+    assert_refused(lambda: fit_two_centre([(structure, BASIS, doubled)], "smooth"), "with spin")
 
 
 def test_openmx_overlaps_of_a_twisted_bilayer_follow_from_those_of_untwisted_ones(example: Path) -> None:
@@ -262,10 +264,10 @@ def test_elements_whose_pairs_are_all_beyond_the_cutoff_have_a_matrix_of_zero(mo
     assert not result.values[np.repeat(~result.onsite, np.prod(result.shapes, axis=1))].any()
     fitted.check_coverage(apart, blocks.pairs)
     closer = Structure(apart.positions / 3, apart.lattice, apart.numbers, apart.pbc)
-    refused(lambda: fitted.check_coverage(closer, blocks.pairs, "x.cif"), "x.cif: 1 pair C-Mo at 3.000 Å")
+    assert_refused(lambda: fitted.check_coverage(closer, blocks.pairs, "x.cif"), "x.cif: 1 pair C-Mo at 3.000 Å")
 
 
 def test_two_bases_of_one_element_are_refused_with_the_number_of_the_calculation() -> None:
     structure, other = pair_at(2.0), Basis({6: Shells((0, 1), 2.2)})
     data = [(structure, basis, made_up(structure, basis)) for basis in (BASIS, BASIS, other)]
-    refused(lambda: fit_two_centre(data, "smooth", "mine"), "mine, calculation 3 (2 atoms): C has the basis s1p1")
+    assert_refused(lambda: fit_two_centre(data, "smooth", "mine"), "mine, calculation 3 (2 atoms): C has the basis s1p1")
