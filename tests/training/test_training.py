@@ -1,6 +1,9 @@
 """Training: exact resume, checkpoints that are always usable, and what is refused."""
 
 import csv
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -188,3 +191,31 @@ def test_several_elements_are_learned_together(tmp_path: Path) -> None:
     kept = trained(tmp_path / "0.zarr", tmp_path, validation=0.0, max_steps=6)
     assert kept.basis.elements == (1, 5, 6)
     assert all(torch.isfinite(x).all() for x in kept.weights.values())
+
+
+def killed_at_step_4(shard: Path, folder: Path) -> None:
+    """What a job does that SIGKILL ends right after its second validation."""
+    keep = callbacks.Keep.on_train_epoch_end
+
+    def then_die(self: callbacks.Keep, trainer: object, module: object) -> None:
+        keep(self, trainer, module)
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    callbacks.Keep.on_train_epoch_end = then_die
+    training.train([shard], folder / "model.pt", folder / "run", section())
+
+
+def test_a_sigkilled_training_leaves_a_usable_checkpoint_nothing_half_written_and_goes_on(shard: Path, tmp_path: Path) -> None:
+    job = multiprocessing.get_context("spawn").Process(target=killed_at_step_4, args=(shard, tmp_path))
+    job.start()
+    job.join()
+    assert job.exitcode == -signal.SIGKILL
+    checkpoint.load(tmp_path / "run" / "best.pt").build()
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
+        "best.pt", "identity", "last.ckpt", "log.csv", "training.json",
+    ]  # fmt: skip
+    assert not (tmp_path / "model.pt").exists()
+    training.train([shard], tmp_path / "model.pt", tmp_path / "run", section())
+    rows = csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines())
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
