@@ -9,7 +9,8 @@ import pytest
 
 from orbitrace import __version__, stages
 from orbitrace.cli import _over, _settings, app, main
-from orbitrace.config import BandsSection, LearnSection
+from orbitrace.config import BandsSection
+from orbitrace.learning import LearnSection
 from orbitrace.schema import to_json
 
 STAGES = ["scan", "read", "shard", "train", "evaluate", "twist", "overlap", "predict", "bands", "report", "convert", "status"]

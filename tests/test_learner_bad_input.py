@@ -21,10 +21,10 @@ from learner_cases import (
     training_set,
 )
 from orbitrace import models, training
-from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
 from orbitrace.graphs.labels import fit_labeller
 from orbitrace.graphs.shards import write_shard
+from orbitrace.learning import LearnSection, TrainSection
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.neighbours import find_pairs

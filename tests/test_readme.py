@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orbitrace import readers, training
-from orbitrace.config import LearnSection, TrainSection
 from orbitrace.graphs.shards import write_shard
 from orbitrace.interchange import write_overlap_folder, write_structure
+from orbitrace.learning import LearnSection, TrainSection
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The file that runs a command, and the line of it, or part of one, that does.

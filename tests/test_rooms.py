@@ -16,7 +16,7 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files"}
-PLANS = {"schema", "config", "layout", "discovery", "manifest"}
+PLANS = {"schema", "learning", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
@@ -32,14 +32,15 @@ MAY_IMPORT = {
     "discovery": {"errors"},
     "manifest": {"errors", "files", "discovery"},
     "schema": {"errors", "plugins"},
-    "config": {"errors", "schema", "discovery"},
+    "learning": {"errors", "schema"},
+    "config": {"errors", "schema", "learning", "discovery"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},
     "nets": GROUND | {"physics"},
     "graphs": GROUND | {"physics", "nets"},
     "models": GROUND | {"physics", "graphs", "nets"},
-    "training": GROUND | {"physics", "graphs", "models", "schema", "config", "manifest"},
+    "training": GROUND | {"physics", "graphs", "models", "schema", "learning", "manifest"},
     "prediction": GROUND | {"physics", "graphs", "models", "training"},
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
     "status": GROUND | PLANS | {"report"},
@@ -56,7 +57,7 @@ ONLY_IN = {
     "zarr": {"graphs"},
     "h5py": {"interchange", "bands"},
     "ase": {"interchange", "bands", "report"},
-    "pydantic": {"schema", "config", "models"},
+    "pydantic": {"schema", "learning", "config", "models"},
     "typer": {"cli"},
     "yaml": {"config"},
     "matplotlib": {"bands", "report"},

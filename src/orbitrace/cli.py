@@ -166,7 +166,7 @@ def train(
 ) -> None:
     """Train a model on shards and write its checkpoint; a stopped training goes on where it was."""
     from orbitrace import stages
-    from orbitrace.config import LearnSection
+    from orbitrace.learning import LearnSection
 
     options = {"max_steps": max_steps, "max_minutes": max_minutes, "learning_rate": learning_rate, "seed": seed}
     stages.train(shards, out, _settings(LearnSection, "train", config, settings, name, model=model, train=options), workdir)

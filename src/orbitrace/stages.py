@@ -18,7 +18,6 @@ from orbitrace.config import (
     Config,
     Contents,
     EvaluateSection,
-    LearnSection,
     OverlapSection,
     ReadSection,
     ScanSection,
@@ -27,6 +26,7 @@ from orbitrace.config import (
 )
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
+from orbitrace.learning import LearnSection
 
 if TYPE_CHECKING:
     from orbitrace.graphs.ingest import IngestReport

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, numbers_of
-from orbitrace.config import TrainSection
 from orbitrace.graphs.batches import collate
+from orbitrace.learning import TrainSection
 from orbitrace.training.module import HamiltonianLearner, learning_rate_factor
 
 

@@ -11,10 +11,10 @@ import torch
 
 from learner_cases import calculation, structure
 from orbitrace import readers, training
-from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
 from orbitrace.evaluation import evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
+from orbitrace.learning import LearnSection, TrainSection
 from orbitrace.training import callbacks, checkpoint
 
 SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 1, "radial_width": 8, "gaussians": 8, "invariants": 4}

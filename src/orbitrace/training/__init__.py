@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orbitrace.config import LearnSection
+from orbitrace.learning import LearnSection
 
 
 def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: LearnSection) -> None:

@@ -23,13 +23,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from orbitrace import __version__, models
-from orbitrace.config import LearnSection, TrainSection
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.graph import group_values
 from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
 from orbitrace.graphs.store import writing
+from orbitrace.learning import LearnSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints

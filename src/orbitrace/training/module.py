@@ -13,9 +13,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from orbitrace.config import TrainSection
 from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import Batch
+from orbitrace.learning import TrainSection
 from orbitrace.models import Output
 from orbitrace.physics.orbitals import Basis
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
