@@ -29,7 +29,7 @@ from orbitrace import readers
 from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import Batch, collate
 from orbitrace.graphs.labels import fit_labeller
-from orbitrace.models.deeph_e3 import Network, Settings
+from orbitrace.models.deeph_e3_local import Network, Settings
 from orbitrace.nets.radial import RadialNetwork
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "bilayer_graphene" / "data" / "bilayers" / "000"
@@ -40,7 +40,7 @@ WIDTH = 64
 
 
 class Convolution(nn.Module):
-    """Clebsch-Gordan form of `models.deeph_e3.Convolution`."""
+    """Clebsch-Gordan form of `models.deeph_e3_local.Convolution`."""
 
     def __init__(self, irreps_in: o3.Irreps) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def step_of(which: str) -> object:
     if which == "e3nn":
         network: nn.Module = ClebschGordan()
     else:
-        network = Network(Settings(tracegrad=which == "tracegrad"), basis)
+        network = Network(Settings(tracegrad="tracegrad" if which == "tracegrad" else "none"), basis)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
 
     def step() -> None:

@@ -33,8 +33,9 @@ SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 2, "radial_width": 8, "gaussians"
 VARIANTS = {
     "natural": {},
     "both kinds": {"irreps": "5x0e+2x0o+2x1o+2x1e+2x2e+1x2o+1x3o"},
-    "without TraceGrad": {"tracegrad": False},
-    "one update": {"blocks": 1, "trace": False},
+    "without TraceGrad": {"tracegrad": "none"},
+    "gate": {"tracegrad": "tracegate"},
+    "one update": {"blocks": 1, "tracegrad": "grad"},
 }
 
 
@@ -144,7 +145,7 @@ def small_settings(model: str, **changes: object) -> dict[str, object]:
     return {key: value for key, value in {**SMALL, **changes}.items() if key in known}
 
 
-def network(model: str = "deeph_e3", seed: int = 0, basis: Basis = BASIS, **changes: object) -> nn.Module:
+def network(model: str = "deeph_e3_local", seed: int = 0, basis: Basis = BASIS, **changes: object) -> nn.Module:
     """A small network in float64 with random weights."""
     with numbers_of(torch.float64), torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -19,6 +19,7 @@ from orbitrace.prediction import Predictor
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
+MODEL = "deeph_e3_local"
 DFT = calculation(STRUCTURES["sheet"])
 
 
@@ -95,7 +96,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.pt"
     ids = {"train": ["run/0"], "validation": ["run/1", "run/3"], "test": []}
     checkpoints.save(
-        path, Checkpoint("deeph_e3", small_settings("deeph_e3"), network().state_dict(), labeller(), "float64", ids)
+        path,
+        Checkpoint(MODEL, small_settings(MODEL), network().state_dict(), labeller(), "float64", ids),
     )
     return path
 

@@ -50,11 +50,16 @@ def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
 # --- targets -----------------------------------------------------------------------------------------------------------------
 
 
+MODEL = "deeph_e3_local"
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.pt"
     net = network()
-    kept = Checkpoint("deeph_e3", small_settings("deeph_e3"), net.state_dict(), labeller(int(net.l_max)), "float64")
+    kept = Checkpoint(
+        "deeph_e3_local", small_settings("deeph_e3_local"), net.state_dict(), labeller(int(net.l_max)), "float64"
+    )
     checkpoints.save(path, kept)
     return path
 
@@ -98,7 +103,8 @@ def test_elements_that_never_met_in_the_training_data_are_refused(tmp_path: Path
     kept = fit_labeller(lambda: iter(apart), 4, "tests")
     net = network(basis=kept.basis)
     checkpoints.save(
-        tmp_path / "model.pt", Checkpoint("deeph_e3", small_settings("deeph_e3"), net.state_dict(), kept, "float64")
+        tmp_path / "model.pt",
+        Checkpoint(MODEL, small_settings(MODEL), net.state_dict(), kept, "float64"),
     )
     both = structure(5, 4, elements=(5, 6))
     with pytest.raises(InputError) as error:
@@ -128,7 +134,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def section(**train: object) -> LearnSection:
     settings = {"max_steps": 2, "validate_every": 1, "batch_pairs": 300, "validation": 0.3, "precision": "float64", **train}
-    return LearnSection(network=small_settings("deeph_e3", blocks=1), train=TrainSection(**settings))
+    return LearnSection(network=small_settings("deeph_e3_local", blocks=1), train=TrainSection(**settings))
 
 
 def shard_of(path: Path, *several: tuple[str, Calculation]) -> Path:
@@ -222,7 +228,7 @@ def test_an_unknown_setting_of_the_network_is_refused_before_anything_is_compute
 @pytest.mark.parametrize("values", [{"blocks": 0}, {"neighbours": -1.0}, {"gaussians": "many"}, {"irreps": "16x1o"}])
 def test_impossible_settings_of_the_network_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError) as error:
-        models.settings_of("deeph_e3", values)
+        models.settings_of("deeph_e3_local", values)
     key, value = next(iter(values.items()))
     assert sentence(error).startswith(f"network.{key}")
     assert repr(value) in sentence(error)

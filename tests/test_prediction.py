@@ -29,7 +29,7 @@ from orbitrace.training.checkpoint import Checkpoint
 SHEET = training_set()[1].structure  # its distances are covered
 
 
-def trained(model: str = "deeph_e3", precision: str = "float64") -> Checkpoint:
+def trained(model: str = "deeph_e3_local", precision: str = "float64") -> Checkpoint:
     net = network(model).to(getattr(torch, precision))
     return Checkpoint(model, small_settings(model), net.state_dict(), labeller(int(net.l_max)), precision)
 

@@ -171,7 +171,7 @@ def test_settings_and_split_of_a_training_are_shown_where_it_noted_them(tmp_path
     split = {"train": ["000"], "validation": ["006", "011"], "test": []}
     tree.write_json(tmp_path / layout.RUN.format(model="small") / "training.json", {"section": section, "split": split})
     text = Reader(page(tmp_path)).text
-    assert "network deeph_e3" in text
+    assert "network deeph_e3_local" in text
     assert "seed 0" in text
     assert f'"learning_rate": {section["train"]["learning_rate"]}' in text
     assert "validation (2) 006, 011" in text

@@ -55,6 +55,6 @@ class TrainSection(Section):
 class LearnSection(Section):
     """What decides a checkpoint, besides its shards: the settings of stage `train`."""
 
-    model: Annotated[str, plugin("models")] = Field("deeph_e3", description="network: a file in src/orbitrace/models/")
+    model: Annotated[str, plugin("models")] = Field("deeph_e3_local", description="network: a file in src/orbitrace/models/")
     network: dict[str, Any] = Field(default_factory=dict, description="settings of the network, checked by its own file")
     train: TrainSection = TrainSection()

@@ -62,6 +62,16 @@ def net(request: pytest.FixtureRequest) -> nn.Module:
     return network(model, **VARIANTS[variant])
 
 
+LOCAL = [case for case in cases() if plugins.load("models", case[0]).Network.local]
+NOT_LOCAL = [model for model in plugins.names("models") if not plugins.load("models", model).Network.local]
+
+
+@pytest.fixture(scope="module", params=LOCAL, ids="-".join)
+def local_net(request: pytest.FixtureRequest) -> nn.Module:
+    model, variant = request.param
+    return network(model, **VARIANTS[variant])
+
+
 @pytest.fixture(scope="module", params=list(STRUCTURES))
 def atoms(request: pytest.FixtureRequest) -> Structure:
     return STRUCTURES[request.param]
@@ -145,8 +155,8 @@ def chain(n_atoms: int = 14) -> Structure:
     return Structure(positions, np.zeros((3, 3)), np.resize([6, 5, 6, 6], n_atoms), (False,) * 3)
 
 
-def test_a_move_is_felt_within_the_receptive_field_and_nowhere_else(net: nn.Module) -> None:
-    atoms = chain()
+def test_a_move_is_felt_within_the_receptive_field_and_nowhere_else(local_net: nn.Module) -> None:
+    net, atoms = local_net, chain()
     positions = atoms.positions.copy()
     positions[-1] += [0.05, 0.11, -0.07]
     moved = Structure(positions, atoms.lattice, atoms.numbers, atoms.pbc)
@@ -163,19 +173,29 @@ def test_a_move_is_felt_within_the_receptive_field_and_nowhere_else(net: nn.Modu
 
 
 @pytest.mark.parametrize("name", ["sheet", "molecule"])
-def test_a_far_molecule_changes_nothing(net: nn.Module, name: str) -> None:
+def test_a_far_molecule_changes_nothing(local_net: nn.Module, name: str) -> None:
+    assert_close(*with_and_without_far_molecule(local_net, name), 1e-12)
+
+
+@pytest.mark.parametrize("model", NOT_LOCAL)
+def test_a_model_that_calls_itself_not_local_is_not(model: str) -> None:
+    far, alone = with_and_without_far_molecule(network(model), "sheet")
+    assert np.abs(far.values - alone.values).max() > 1e-6
+
+
+def with_and_without_far_molecule(net: nn.Module, name: str) -> tuple[Blocks, Blocks]:
+    """The Hamiltonian of a structure, with a molecule far away, and alone."""
     atoms, other = STRUCTURES[name], STRUCTURES["molecule"]
     positions = np.concatenate([atoms.positions, other.positions + np.array([0.0, 0.0, 300.0])])
     both = Structure(positions, atoms.lattice, np.concatenate([atoms.numbers, other.numbers]), atoms.pbc)
     h, alone = hamiltonian(net, both), hamiltonian(net, atoms)
     mine = np.flatnonzero((h.pairs[:, 3:] < atoms.n_atoms).all(axis=1))
     np.testing.assert_array_equal(h.pairs[mine], alone.pairs)
-    values = np.concatenate([h.block(k).reshape(-1) for k in mine])
-    assert_close(alone.with_values(values), alone, 1e-12)
+    return alone.with_values(np.concatenate([h.block(k).reshape(-1) for k in mine])), alone
 
 
 @pytest.mark.parametrize("elements", [(6, 6), (6, 5)])
-def test_other_blocks_do_not_feel_a_pair_that_reaches_its_cutoff(net: nn.Module, elements: tuple[int, int]) -> None:
+def test_other_blocks_do_not_feel_a_pair_that_reaches_its_cutoff(local_net: nn.Module, elements: tuple[int, int]) -> None:
     """A pair that enters within a part x of its cutoff changes the blocks of others by something of order x³."""
     changes = []
     for x in (1e-2, 1e-3):
@@ -186,7 +206,7 @@ def test_other_blocks_do_not_feel_a_pair_that_reaches_its_cutoff(net: nn.Module,
         fewer = Blocks.over(
             whole.pairs[without], atoms, BASIS, np.concatenate([whole.block(k).ravel() for k in np.flatnonzero(without)])
         )
-        h, other = hamiltonian(net, atoms, whole), hamiltonian(net, atoms, fewer)
+        h, other = hamiltonian(local_net, atoms, whole), hamiltonian(local_net, atoms, fewer)
         kept = np.concatenate([h.block(k).reshape(-1) for k in np.flatnonzero(without)])
         changes.append(np.abs(kept - other.values).max() / np.abs(other.values).max())
     assert changes[0] > 1e-12  # the pair is felt at all

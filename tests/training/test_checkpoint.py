@@ -18,7 +18,7 @@ from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
 
-def made(model: str = "deeph_e3", precision: str = "float64", **changes: object) -> Checkpoint:
+def made(model: str = "deeph_e3_local", precision: str = "float64", **changes: object) -> Checkpoint:
     net = network(model, **changes).to(getattr(torch, precision))
     ids = {"train": ["a/1", "a/2"], "validation": ["b"], "test": []}
     kept = labeller(int(net.l_max))

@@ -26,12 +26,16 @@ class Assembly(nn.Module):
             matrix = torch.as_tensor(irreps_of_kind(basis, kind).matrix, dtype=torch.get_default_dtype())
             self.register_buffer(_name(kind), matrix, persistent=False)
 
-    def forward(self, batch: Batch, irreps: Sequence[Tensor]) -> Tensor:
-        """[elements of all blocks] eV; H[j, i, -R] is the transpose of H[i, j, R] by construction."""
+    def forward(self, batch: Batch, irreps: Sequence[Tensor], independent: bool = False) -> Tensor:
+        """[elements of all blocks] eV; H[j, i, -R] is the transpose of H[i, j, R] by construction, unless the two directions
+        are to be `independent`.
+        """
         blocks = [
             g.reference + (x * g.scale) @ getattr(self, _name(g.kind)).T for g, x in zip(batch.groups, irreps, strict=True)
         ]
         values = torch.cat([b.reshape(-1) for b in blocks])
+        if independent:
+            return values
         hermitian: Tensor = (values + values[batch.transposed]) / 2
         return hermitian
 

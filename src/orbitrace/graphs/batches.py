@@ -66,11 +66,14 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Several graphs as one. `transposed` [elements of all blocks]: where the Hermitian partner of each element of H
+    """Several graphs as one; `graph` [n_atoms] says which one an atom belongs to. `transposed` [elements of all blocks]: where
+    the Hermitian partner of each element of H
     stands.
     """
 
     n_atoms: int
+    n_graphs: int
+    graph: Tensor
     element: Tensor
     source: Tensor
     target: Tensor
@@ -115,6 +118,8 @@ def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Ba
     n_l = min(len(g.rotations) for g in graphs)
     return Batch(
         n_atoms=int(atoms[-1]),
+        n_graphs=len(graphs),
+        graph=torch.as_tensor(np.repeat(np.arange(len(graphs)), np.diff(atoms))),
         element=torch.as_tensor(np.concatenate([g.element for g in graphs])),
         source=torch.as_tensor(np.concatenate([g.source + a for g, a in zip(graphs, atoms, strict=False)])),
         target=torch.as_tensor(np.concatenate([g.target + a for g, a in zip(graphs, atoms, strict=False)])),

@@ -7,7 +7,7 @@ A model file supplies
   largest l of the rotations that it wants for every edge.
 
 It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training
-loop, checkpoints and prediction are shared. Features must be local: nothing may depend on atoms outside the receptive field.
+loop, checkpoints and prediction are shared.
 """
 
 from __future__ import annotations
@@ -45,9 +45,15 @@ class Output:
 
 
 class BlockNetwork(nn.Module):
-    """What every network is: a map from batches to the normalised irreps of their blocks."""
+    """What every network is: a map from batches to the normalised irreps of their blocks.
+
+    A model says what it lacks: `local` is False if a block feels atoms outside a receptive field, and `independent_directions`
+    True if the two directions of a pair are trained apart; their mean is what it predicts in any case.
+    """
 
     l_max: int
+    local: bool = True
+    independent_directions: bool = False
 
     def __call__(self, batch: Batch) -> Output:
         """`forward`, with its type."""

@@ -1,246 +1,94 @@
-"""DeepH-E3 with TraceGrad, made local and fast.
+"""DeepH-E3 as its paper has it, with TraceGrad as its paper has it: the base that others are measured against.
 
-The alternation of node and edge updates is DeepH-E3's (Gong et al., Nat. Commun. 14, 2848 (2023)): a node gathers equivariant
-messages from its pairs, then every pair is updated from its two nodes. Differences, each for a reason:
+Gong et al., Nat. Commun. 14, 2848 (2023). Against the network of the house, `deeph_e3_local`:
 
-* products with the edge's harmonics are SO(2) maps in the edge's frame (`nets.so2`), and edges never leave their frame: the
-  same functions, far fewer operations;
-* norms act on each node and edge by itself, and messages fade out at the pair's cutoff: the network is local and smooth
-  (a block itself ends there as the DFT code's does, at the size that its scale has);
-* on-site blocks have a head of their own on the nodes; every pair of elements has its own linear read-out, so shells never
-  need padding. Irreps up to the largest L of any block are added if the settings stop before: an f-f block needs l = 6.
+* the layer norm takes its statistics over the whole graph, so that blocks depend on everything else in the cell: this network
+  is not local, and large cells cannot be predicted in tiles;
+* nothing fades out at the cutoff: a block jumps when a pair enters or leaves the list of neighbours;
+* the two directions of a pair are learned apart; the mean of both is taken when the network is used;
+* a convolution is one product with the harmonics, a gate, a function of length for each channel, and a linear map;
+* TraceGrad's invariants of edges pair copies of one irrep (`nets.tracegrad.SameL`).
 
-TraceGrad (`nets.tracegrad`) follows every update of edges and of nodes.
+Not taken over are accidents of the authors' code: a last update only as wide as the blocks, one read-out for all elements,
+radial functions that end at 6 Å. Labels, scales, optimiser and schedule belong to training, not to a network.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import cast
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from orbitrace.graphs.batches import Batch, Group
-from orbitrace.graphs.irreps import BlockIrreps, block_irreps
-from orbitrace.models import BlockNetwork, Output
-from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out, to_frames
-from orbitrace.nets.pointwise import EntryLinear, Gate, NormByL, NormByM
-from orbitrace.nets.radial import RadialNetwork
+from orbitrace.graphs.batches import Batch
+from orbitrace.models import _alternating as alternating
+from orbitrace.models._alternating import Alternating, both_ends
+from orbitrace.nets.graph_norm import GraphNorm
+from orbitrace.nets.layout import Features, Layout
+from orbitrace.nets.pointwise import EntryLinear
 from orbitrace.nets.so2 import SO2Linear
-from orbitrace.nets.tracegrad import TraceGrad
-from orbitrace.physics.orbitals import Basis
-
-ADDED = 8  # channels of an irrep that the settings lack and the blocks need
+from orbitrace.nets.tracegrad import SameL, TraceGrad
 
 
-class Settings(BaseModel):
+class Settings(alternating.Settings):
     """Settings of the network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    irreps: str = Field("64x0e+32x1o+16x2e+8x3o+8x4e", description="irreps of nodes and edges, in e3nn's notation")
-    blocks: int = Field(3, ge=1, description="number of node and edge updates")
-    gaussians: int = Field(64, ge=2, description="radial functions on [0, cutoff of the pair]")
-    radial_width: int = Field(64, ge=1, description="width of the radial network")
-    neighbours: float = Field(40.0, gt=0, description="typical number of pairs of an atom, by whose root messages are divided")
-    tracegrad: bool = Field(True, description="update features by the gradient of learned invariants")
-    trace: bool = Field(True, description="train the invariants under the traces of the blocks")
-    invariants: int = Field(16, ge=1, description="quadratic invariants of TraceGrad")
-
-    @field_validator("irreps")
-    @classmethod
-    def _readable(cls, text: str) -> str:
-        try:
-            layout = Layout.parse(text)
-        except (KeyError, ValueError) as error:
-            raise ValueError("is not in e3nn's notation, such as 64x0e+32x1o+16x2e") from error
-        if layout.scalars == 0:
-            raise ValueError("has no invariant features (0e)")
-        return text
 
 
 class Convolution(nn.Module):
-    """Gated product of both nodes' and the edge's features with the edge's harmonics, in the edge's frame."""
+    """Product with the edge's harmonics, gate, function of length, linear map: DeepH-E3's, in the edge's frame."""
 
     def __init__(self, layouts_in: list[Layout], layout: Layout, layout_out: Layout, radial_width: int) -> None:
         super().__init__()
-        self.first = SO2Linear(layouts_in, layout)
-        self.gate = Gate(radial_width, layout)
-        self.gates = SO2Linear(layouts_in, Layout.of([(self.gate.gates, 0, True)]))
-        self.second = SO2Linear([layout], layout_out)
+        self.layout = layout
+        self.n_gates = layout.channels - layout.scalars
+        self.product = SO2Linear(layouts_in, layout)
+        self.gates = SO2Linear(layouts_in, Layout.of([(self.n_gates, 0, True)]))
+        self.radial = nn.Linear(radial_width, layout.channels)
+        self.linear = EntryLinear(layout, layout_out)
 
     def forward(self, inputs: list[Features], radial: Tensor) -> Features:
         """Features by m of the inputs, and the radial features of the edges -> features by m."""
-        slabs, gates = self.first(inputs), self.gates(inputs)[0][:, 0]
-        features: Features = self.second([self.gate(slabs, gates, radial)])
-        return features
+        slabs, gates = self.product(inputs), self.gates(inputs)[0][:, 0]
+        scalars = slabs[0][:, 0, : self.layout.scalars]
+        factors = torch.sigmoid(torch.cat([scalars, gates], dim=1)) * self.radial(radial)  # SiLU(x) = x sigmoid(x)
+        gated = [x * factors[:, None, factors.shape[1] - x.shape[2] :] for x in slabs]
+        return self.linear.layout_out.to_m(self.linear(self.layout.to_local(gated)))
 
 
-class Update(nn.Module):
-    """One block: nodes from their edges, then edges from their nodes, each followed by TraceGrad."""
+class Update(alternating.Update):
+    """One block with norms over the whole graph."""
 
-    def __init__(self, layout: Layout, layout_node: Layout, settings: Settings, basic_blocks: int) -> None:
-        super().__init__()
-        self.layout, self.layout_node = layout, layout_node
-        layouts_in = [_both_ends(layout), layout]
+    def __init__(self, layout: Layout, layout_node: Layout, settings: alternating.Settings, basic_blocks: int) -> None:
+        super().__init__(layout, layout_node, settings)
+        layouts_in = [both_ends(layout), layout]
         self.message = Convolution(layouts_in, layout, layout_node, settings.radial_width)
-        self.self_connection = EntryLinear(layout, layout_node)
-        self.mix = EntryLinear(layout_node, layout_node)
-        self.node_norm = NormByL(layout_node)
         self.edge = Convolution(layouts_in, layout, layout, settings.radial_width)
-        self.edge_norm = NormByM(layout)
-        self.shrink = 1 / math.sqrt(settings.neighbours)
-        width = settings.invariants
-        self.node_tracegrad = TraceGrad(layout_node, width, basic_blocks, by_m=False) if settings.tracegrad else None
-        self.edge_tracegrad = TraceGrad(layout, width, basic_blocks, by_m=True) if settings.tracegrad else None
+        self.node_norm = GraphNorm(layout_node)
+        self.edge_norm = GraphNorm(layout)
+        use, width = settings.use, settings.invariants
+        self.node_tracegrad = self.edge_tracegrad = None
+        if use is not None:
+            self.node_tracegrad = TraceGrad(layout_node, SameL(layout_node, width, by_m=False), basic_blocks, use)
+            self.edge_tracegrad = TraceGrad(layout, SameL(layout, width, by_m=True), basic_blocks, use)
 
-    def update_nodes(
-        self, nodes: Features, ends: Features, edges: Features, radial: Tensor, batch: Batch, frames: Features
-    ) -> Features:
-        """Features of the nodes, by l, after gathering messages from their edges."""
-        slabs = self.message([ends, edges], radial)
-        local = self.layout_node.to_local([x * batch.fade[:, None, None] for x in slabs])
-        messages = rotate_out(local, self.layout_node, frames)
-        gathered = [
-            torch.zeros(batch.n_atoms, *x.shape[1:], dtype=x.dtype, device=x.device).index_add_(0, batch.source, x)
-            * self.shrink
-            for x in messages
-        ]
-        update = self.node_norm([a + b for a, b in zip(self.mix(gathered), self.self_connection(nodes), strict=True)])
-        kept = {entry[1:]: x for entry, x in zip(self.layout.entries, nodes, strict=True)}
-        return [kept[e[1:]] + x if e[1:] in kept else x for e, x in zip(self.layout_node.entries, update, strict=True)]
+    def normed_nodes(self, nodes: Features, batch: Batch) -> Features:
+        """All nodes of a graph together."""
+        normed: Features = self.node_norm(nodes, batch.graph, batch.n_graphs)
+        return normed
 
-    def update_edges(self, ends: Features, edges: Features, radial: Tensor) -> Features:
-        """Features of the edges, by m, after hearing from their nodes."""
-        update = self.edge_norm(self.edge([ends, edges], radial))
-        return [x + y for x, y in zip(edges, update, strict=True)]
+    def normed_edges(self, edges: Features, batch: Batch, frames: Features) -> Features:
+        """All edges of a graph together."""
+        return self.edge_norm.of_edges(edges, batch.graph[batch.source], batch.n_graphs, frames)
+
+    def faded(self, messages: Features, *_: object) -> Features:
+        """All are heard alike."""
+        return messages
 
 
-class Network(BlockNetwork):
-    """DeepH-E3 with TraceGrad for all pairs of elements of a basis."""
+class Network(Alternating):
+    """DeepH-E3 for all pairs of elements of a basis."""
 
-    def __init__(self, settings: Settings, basis: Basis) -> None:
-        super().__init__()
-        self.elements, self.settings = basis.elements, settings
-        self.blocks_of = {(e, f): block_irreps(basis[e].ls, basis[f].ls) for e in self.elements for f in self.elements}
-        layout = self.layout = _reaching(Layout.parse(settings.irreps), self.blocks_of.values())
-        needed = Layout.of(entry for e in self.elements for entry in self.blocks_of[e, e].entries)
-        self.layout_last = Layout.of(
-            [*layout.entries, *((ADDED, L, nat) for _, L, nat in needed.entries if not _has(layout, L, nat))]
-        )
-        self.l_max = max(layout.l_max, *(Layout.of(b.entries).l_max for b in self.blocks_of.values()))
-        basic_blocks = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements)
-        width = settings.radial_width
-        self.radial = RadialNetwork(len(self.elements), settings.gaussians, width)
-        self.embedding = nn.Embedding(len(self.elements), layout.scalars)
-        self.start = nn.Linear(width, int(layout.natural_mask().sum()))
-        last = settings.blocks - 1
-        self.updates = nn.ModuleList(
-            Update(layout, self.layout_last if k == last else layout, settings, basic_blocks) for k in range(settings.blocks)
-        )
-        self.to_edges = EntryLinear(self.layout_last, layout)
-        self.onsite = nn.ModuleDict(
-            {str(e): EntryLinear(self.layout_last, Layout(self.blocks_of[e, e].entries)) for e in self.elements}
-        )
-        self.offsite = nn.ModuleDict(
-            {
-                f"{e}-{f}": SO2Linear([layout], Layout(self.blocks_of[e, f].entries))
-                for e in self.elements
-                for f in self.elements
-            }
-        )
-        self.traces = nn.ModuleDict(self._trace_decoders(basis)) if settings.tracegrad and settings.trace else None
+    local = False
+    independent_directions = True
 
-    def _trace_decoders(self, basis: Basis) -> dict[str, nn.Module]:
-        """Four layers from the invariants of all updates to the traces of the basic blocks."""
-        n = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements)
-        width = n * self.settings.blocks
-
-        def decoder() -> nn.Module:
-            hidden = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU())]
-            return nn.Sequential(*hidden, nn.Linear(width, n))
-
-        return {"onsite": decoder(), "offsite": decoder()}
-
-    def forward(self, batch: Batch) -> Output:
-        """Normalised irreps of every block of the batch."""
-        frames = to_frames(batch.rotations)
-        radial = self.radial(batch.ratio, batch.element[batch.source], batch.element[batch.target])
-        edges = self._first_edges(radial)
-        nodes = self._first_nodes(batch)
-        ends = self._ends(nodes, batch, frames)
-        node_z, edge_z = [], []
-        for k, update in enumerate(cast("list[Update]", list(self.updates))):
-            nodes = update.update_nodes(nodes, ends, edges, radial, batch, frames)
-            if update.node_tracegrad is not None:
-                nodes, z = update.node_tracegrad(nodes)
-                node_z.append(z)
-            ends = self._ends(self.to_edges(nodes) if k == len(self.updates) - 1 else nodes, batch, frames)
-            edges = update.update_edges(ends, edges, radial)
-            if update.edge_tracegrad is not None:
-                edges, z = update.edge_tracegrad(edges)
-                edge_z.append(z)
-        irreps = [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch, frames) for g in batch.groups]
-        return Output(irreps, self._traces(batch, node_z, edge_z))
-
-    def _first_edges(self, radial: Tensor) -> Features:
-        """An edge starts from its length and elements alone, times its harmonics: only m = 0 of natural irreps."""
-        natural = self.layout.natural_mask()
-        zero = radial.new_zeros(len(radial), self.layout.channels)
-        zero[:, natural.to(zero.device)] = self.start(radial)
-        rest = [radial.new_zeros(len(radial), 2, self.layout.width(m)) for m in range(1, self.layout.l_max + 1)]
-        return [zero[:, None], *rest]
-
-    def _first_nodes(self, batch: Batch) -> Features:
-        scalars = self.embedding(batch.element)
-        return [
-            scalars[:, None] if l == 0 and natural else scalars.new_zeros(len(scalars), 2 * l + 1, n)
-            for n, l, natural in self.layout.entries
-        ]
-
-    def _ends(self, nodes: Features, batch: Batch, frames: Features) -> Features:
-        """Features of both nodes of every edge side by side, by m, in the frame of the edge."""
-        both = [torch.cat([x[batch.source], x[batch.target]], dim=2) for x in nodes]
-        layout = _both_ends(self.layout)
-        return layout.to_m(rotate_in(both, layout, frames))
-
-    def _onsite(self, group: Group, nodes: Features) -> Tensor:
-        z = self.elements[group.kind[0]]
-        return _flat(self.onsite[str(z)]([x[group.members] for x in nodes]))
-
-    def _offsite(self, group: Group, edges: Features, batch: Batch, frames: Features) -> Tensor:
-        e, f = (self.elements[k] for k in group.kind)
-        readout = cast(SO2Linear, self.offsite[f"{e}-{f}"])
-        whole = len(group.members) == len(batch.source)
-        slabs = readout([edges if whole else [x[group.members] for x in edges]])
-        own = frames if whole else [d[group.members] for d in frames]
-        return _flat(rotate_out(readout.layout_out.to_local(slabs), readout.layout_out, own))
-
-    def _traces(self, batch: Batch, node_z: list[Tensor], edge_z: list[Tensor]) -> list[Tensor]:
-        if self.traces is None:
-            return []
-        onsite, offsite = self.traces["onsite"](torch.cat(node_z, 1)), self.traces["offsite"](torch.cat(edge_z, 1))
-        return [(onsite if g.onsite else offsite)[g.members][:, : g.n_basic_blocks] for g in batch.groups]
-
-
-def _flat(features: Features) -> Tensor:
-    """Irreps by l -> [n, all components], one irrep after the other."""
-    return torch.cat([x.transpose(1, 2).reshape(len(x), -1) for x in features], dim=1)
-
-
-def _both_ends(layout: Layout) -> Layout:
-    """Twice the channels of every kind: both nodes of an edge."""
-    return Layout(tuple((2 * n, l, natural) for n, l, natural in layout.entries))
-
-
-def _reaching(layout: Layout, blocks: Iterable[BlockIrreps]) -> Layout:
-    """The layout with a few channels of every l that some block has and the layout lacks: no linear map makes a larger |m|."""
-    highest = max(L for block in blocks for _, L, _ in block.entries)
-    return Layout.of([*layout.entries, *((ADDED, L, True) for L in range(layout.l_max + 1, highest + 1))])
-
-
-def _has(layout: Layout, l: int, natural: bool) -> bool:
-    return (l, natural) in {entry[1:] for entry in layout.entries}
+    def update(self, layout: Layout, layout_node: Layout, settings: alternating.Settings, basic_blocks: int) -> Update:
+        """One update of the network."""
+        return Update(layout, layout_node, settings, basic_blocks)

@@ -10,13 +10,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import Batch
 from orbitrace.learning import TrainSection
-from orbitrace.models import Output
+from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 
@@ -38,7 +38,7 @@ class HamiltonianLearner(lightning.LightningModule):
         eV; mean absolute residual that the reference leaves on the training data.
     """
 
-    def __init__(self, network: nn.Module, basis: Basis, settings: TrainSection, unit: float) -> None:
+    def __init__(self, network: BlockNetwork, basis: Basis, settings: TrainSection, unit: float) -> None:
         super().__init__()
         self.network = network
         self.assembly = Assembly(basis)
@@ -56,8 +56,8 @@ class HamiltonianLearner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
-        values, output = self(batch)
-        error = values - batch.hamiltonian
+        output: Output = self.network(batch)
+        error = self.assembly(batch, output.irreps, self.network.independent_directions) - batch.hamiltonian
         loss_h = hamiltonian_loss(error, self.unit, self.settings.square_weight)
         loss_t = trace_loss(batch, output.traces) if output.traces else None
         self.log("train_mae", error.detach().abs().mean() * MEV, on_step=False, on_epoch=True, batch_size=1)
