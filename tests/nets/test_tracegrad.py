@@ -146,7 +146,7 @@ def test_a_kind_that_is_zero_stays_zero() -> None:
 
 def test_the_gradient_of_the_network_of_invariants_is_that_of_autograd() -> None:
     with numbers_of(torch.float64):
-        s = stirred(InvariantNetwork(WIDTH, OUTPUTS), 2)
+        s = stirred(InvariantNetwork(WIDTH, WIDTH + 1, OUTPUTS), 2)
     u = torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(4), dtype=torch.float64, requires_grad=True)
     z, gradient = s(u)
     g = gradient()

@@ -95,15 +95,18 @@ class Layout:
 
     def to_m(self, local: Features) -> Features:
         """Local features -> by m."""
-        return [
-            torch.cat([x[:, rows(m)] for x, (_, l, _) in zip(local, self.entries, strict=True) if l >= m], dim=2)
-            for m in range(self.l_max + 1)
-        ]
+        # Cut once and for all: the derivative of `split` is one `cat`, that of many slices fills as many tensors with zeros.
+        pieces = [torch.split(x, [1, *(2 for _ in range(l))], dim=1) for x, (_, l, _) in zip(local, self.entries, strict=True)]
+        return [torch.cat([parts[m] for parts in pieces if len(parts) > m], dim=2) for m in range(self.l_max + 1)]
 
     def to_local(self, slabs: Features) -> Features:
         """Features by m -> local."""
+        widths = [[n for n, l, _ in self.entries if l >= m] for m in range(self.l_max + 1)]
+        pieces = [torch.split(x, width, dim=2) for x, width in zip(slabs, widths, strict=False)]
+        # Entries ascend in l, so those with l >= m are the last ones.
+        first = [len(self.entries) - len(width) for width in widths]
         return [
-            torch.cat([slabs[m][:, :, self.place(entry, m)] for m in range(l + 1)], dim=1)
+            torch.cat([pieces[m][entry - first[m]] for m in range(l + 1)], dim=1)
             for entry, (_, l, _) in enumerate(self.entries)
         ]
 
@@ -145,11 +148,11 @@ def _twist(x: Tensor, l: int) -> Tensor:
     """(x[-m], x[+m]) -> (-x[+m], x[-m]) for every m > 0."""
     order = [0, *(k for m in range(1, l + 1) for k in (2 * m, 2 * m - 1))]
     signs = x.new_tensor([1.0] + [-1.0, 1.0] * l)
-    return x[:, order] * signs[:, None]
+    return x.index_select(1, torch.tensor(order, device=x.device)) * signs[:, None]
 
 
 def _untwist(x: Tensor, l: int) -> Tensor:
     """The inverse of `_twist`."""
     order = [0, *(k for m in range(1, l + 1) for k in (2 * m, 2 * m - 1))]
     signs = x.new_tensor([1.0] + [1.0, -1.0] * l)
-    return x[:, order] * signs[:, None]
+    return x.index_select(1, torch.tensor(order, device=x.device)) * signs[:, None]

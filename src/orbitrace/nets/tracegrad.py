@@ -28,21 +28,22 @@ from torch import Tensor, nn
 
 from orbitrace.nets.layout import Features, Layout
 
+HIDDEN = 2  # width of the layers of s, in numbers of invariants per kind
 Use = Literal["nothing", "gate", "grad"]
 
 
 class InvariantNetwork(nn.Module):
     """s: three linear layers with layer norm and SiLU between them, and the gradient of the sum of its outputs."""
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
-        self.linear1, self.linear2, self.linear3 = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)
+        self.linear1, self.linear2, self.linear3 = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, outputs)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         # z starts at zero, and so does its gradient: a fresh network is the one without TraceGrad.
         nn.init.zeros_(self.linear3.weight)
 
     def forward(self, u: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Invariants u [n, width] -> (z [n, outputs], and what computes d(sum_p z_p)/du [n, width])."""
+        """Invariants u [n, inputs] -> (z [n, outputs], and what computes d(sum_p z_p)/du [n, inputs])."""
         x1, back1 = _norm_silu(self.linear1(u), self.norm1)
         x2, back2 = _norm_silu(self.linear2(x1), self.norm2)
 
@@ -95,6 +96,8 @@ class SameL(nn.Module):
 
     def maps(self) -> list[Tensor]:
         """A^T of each tensor of a feature, block-diagonal over its entries: [channels, entries * width]."""
+        if not self.by_m:
+            return list(self.factors)
         return [torch.block_diag(*list(self.factors)[place]) for place in self.places]  # type: ignore[no-untyped-call]
 
     def forward(self, products: Features) -> Tensor:
@@ -123,7 +126,7 @@ class SameM(nn.Module):
         natural = layout.natural_mask()
         kinds = 1 if bool(natural.all()) else 2
         columns = [width * kinds, *(width for _ in range(layout.l_max))]
-        self.invariants = sum(columns)
+        self.width, self.invariants = width, sum(columns)
         self.columns = columns
         self.factors = nn.ParameterList(
             nn.Parameter(torch.randn(layout.width(m), n) / math.sqrt(layout.width(m))) for m, n in enumerate(columns)
@@ -163,23 +166,25 @@ class TraceGrad(nn.Module):
     def __init__(self, layout: Layout, quadratic: SameL | SameM, outputs: int, use: Use = "grad") -> None:
         super().__init__()
         self.quadratic, self.use = quadratic, use
-        self.network = InvariantNetwork(quadratic.invariants, outputs)
+        self.network = InvariantNetwork(quadratic.invariants, HIDDEN * quadratic.width, outputs)
         self.gate = nn.Linear(outputs, layout.channels, bias=False) if use == "gate" else None
         self.widths = None if quadratic.by_m else [n for n, _, _ in layout.entries]
 
     def forward(self, features: Features) -> tuple[Features, Tensor]:
         """Features -> (features + gradient of the invariants, invariants z [n, outputs])."""
         maps = self.quadratic.maps()
-        products = [x @ a for x, a in zip(features, maps, strict=True)]
+        products = [(x.flatten(0, 1) @ a).view(*x.shape[:2], -1) for x, a in zip(features, maps, strict=True)]
         z, gradient = self.network(self.quadratic(products))
         if self.use == "nothing":
             return features, z
         if self.gate is not None:
             return self._gated(features, self.gate(z)), z
         slopes = self.quadratic.slopes(gradient())
-        return [
-            torch.add(x, (y * slope[:, None]) @ a.T) for x, y, slope, a in zip(features, products, slopes, maps, strict=True)
-        ], z
+        updated = [
+            torch.addmm(x.flatten(0, 1), (y * slope[:, None]).flatten(0, 1), a.T).view_as(x)
+            for x, y, slope, a in zip(features, products, slopes, maps, strict=True)
+        ]
+        return updated, z
 
     def _gated(self, features: Features, gates: Tensor) -> Features:
         """F + f * (mix of z), one factor for each channel."""
