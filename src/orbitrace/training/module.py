@@ -19,6 +19,7 @@ from orbitrace.learning import TrainSection
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
+from orbitrace.training.optimizer import make_optimizer
 
 MEV = 1000.0
 
@@ -114,11 +115,9 @@ class HamiltonianLearner(lightning.LightningModule):
                 self.average[name] = kept
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; the learning rate rises, then falls as half a cosine over the steps (or minutes) given."""
+        """The learning rate rises, then falls as half a cosine over the steps (or minutes) given."""
         s = self.settings
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, betas=(0.9, 0.99), fused=True
-        )
+        optimizer = make_optimizer(s.optimizer, self.network, s.learning_rate, s.weight_decay)
         scheduler = LambdaLR(optimizer, lambda _: learning_rate_factor(self.progress, s.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
