@@ -20,14 +20,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orbitrace.discovery import structures_in
 from orbitrace.errors import InputError
 from orbitrace.learning import LearnSection
-from orbitrace.schema import Section, check_options, did_you_mean, plugin, refused, section_from
+from orbitrace.schema import Name, Section, check_options, did_you_mean, plugin, refused, section_from
+from orbitrace.setups import AblateSection, check_judges, section_of
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Window = tuple[float, float]
 NamedPoint = tuple[str, tuple[float, float, float]]
 
@@ -98,7 +98,9 @@ class ModelSection(LearnSection):
 class EvaluateSection(Section):
     """Comparing predictions with the DFT code."""
 
-    split: Literal["train", "validation", "test"] = Field("validation", description="calculations that judge a model")
+    split: Literal["train", "validation", "test", "all"] = Field(
+        "validation", description="calculations that judge a model; all: also those of other data sets"
+    )
     window: EnergyWindow = Field((-3.0, 3.0), description="bands that count, eV from the Fermi level")
 
 
@@ -210,6 +212,7 @@ class Config(Section):
     shard: ShardSection = ShardSection()
     models: dict[Name, ModelSection] = Field(min_length=1, description="models by name")
     evaluate: EvaluateSection = EvaluateSection()
+    ablate: AblateSection = AblateSection()
     targets: Annotated[dict[Name, TargetSection], BeforeValidator(lambda data: data or {})] = Field(
         default_factory=dict, description="structures to predict, by name"
     )
@@ -235,6 +238,32 @@ class Config(Section):
             references=tuple(name for name, target in self.targets.items() if target.reference is not None),
         )
 
+    @property
+    def ablated(self) -> str:
+        """The model whose set-ups are compared."""
+        return self.ablate.model or next(iter(self.models))
+
+    def ablation(self, where: str = "the configuration") -> AblateSection:
+        """Section `ablate` with its model and its sets.
+
+        Raises
+        ------
+        InputError
+            If a name is not known, a set is empty or was learned from, or the split is empty.
+        """
+        _known((self.ablated,), self.models, f"{where}: ablate.model", "model")
+        model, sets = self.models[self.ablated], self.ablate.sets
+        referenced = tuple(name for name in self.targets_of(self.ablated) if self.targets[name].reference is not None)
+        if sets is None:
+            sets = {"targets": referenced} if referenced else {}
+        section = self.ablate.model_copy(update={"model": self.ablated, "sets": sets})
+        check_judges(section, model.train, referenced, [d for d in self.datasets if d not in model.datasets], where)
+        return section
+
+    def _training(self, model: str) -> LearnSection:
+        section = self.models[model]
+        return LearnSection(**{key: getattr(section, key) for key in LearnSection.model_fields})
+
     def settings_of(self, stage: str, names: Mapping[str, str | None] = MappingProxyType({})) -> Section:
         """Settings of a stage; `names` holds the model or target that is meant, if there are several.
 
@@ -244,8 +273,15 @@ class Config(Section):
             If the name is missing or unknown.
         """
         if stage == "train":
-            model = self.models[_meant(names.get("model"), list(self.models), "model")]
-            return LearnSection(model=model.model, network=model.network, train=model.train)
+            return self._training(_meant(names.get("model"), list(self.models), "model"))
+        if stage == "train_setup":
+            setup, seed = names["setup"] or "", int(names["seed"] or 0)
+            return section_of(self._training(self.ablated), self.ablate, setup, seed)
+        if stage == "evaluate_setup":
+            split = self.ablate.split
+            return EvaluateSection(split=split if names["set"] == split else "all")
+        if stage == "ablate":
+            return self.ablation()
         if stage == "twist":
             twists = {name: target.twist for name, target in self.targets.items() if target.twist is not None}
             return twists[_meant(names.get("target"), list(twists), "twisted target")]
@@ -284,6 +320,8 @@ def check(data: Mapping[str, Any], where: str = "config.yaml", discover: Path | 
         _known(section.datasets, config.datasets, f"{where}: models.{model}.datasets", "data set")
     for target, wanted in config.targets.items():
         _known(wanted.models or (), config.models, f"{where}: targets.{target}.models", "model")
+    if data.get("ablate"):
+        config.ablation(where)
     found = {} if discover is None else _discovered(discover, config.targets)
     return config.model_copy(update={"targets": {**config.targets, **found}})
 
@@ -309,7 +347,7 @@ def _judged(config: Config, where: str) -> None:
     """Refuse to judge models by calculations that none of theirs is kept aside for."""
     split = config.evaluate.split
     for name, model in config.models.items():
-        if split != "train" and getattr(model.train, split) == 0:
+        if split in ("validation", "test") and getattr(model.train, split) == 0:
             raise InputError(
                 f"{where}: evaluate.split",
                 f"{split}, for which models.{name}.train.{split} = 0 keeps no calculation",

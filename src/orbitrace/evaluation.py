@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.prediction import Predictor, check_target
 from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training.checkpoint import Checkpoint
 from orbitrace.training.data import Corpus
 from orbitrace.training.metrics import BlockErrors, block_errors, summarise
 
@@ -36,8 +39,21 @@ def evaluate(predicted: Calculation, reference: Calculation, name: str = "struct
     return {**summarise([(name, errors)]), "overlap_max_error": distance}
 
 
-def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) -> dict[str, Any]:
-    """Metrics of a checkpoint on one part of its data set ("train", "validation" or "test"), meV.
+def evaluate_checkpoint(
+    checkpoint: Path, shards: Sequence[Path], split: str, references: Mapping[str, Calculation] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Metrics of a checkpoint on a part of some shards and on other calculations, meV.
+
+    Parameters
+    ----------
+    checkpoint
+        File written by training.
+    shards
+        Those that it was trained on; for the part "all", any of the same basis.
+    split
+        "train", "validation" or "test": the part that judges; "all": every calculation of the shards.
+    references
+        Further calculations that judge, by name.
 
     Raises
     ------
@@ -47,8 +63,21 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
         If a calculation has spin, or another basis.
     """
     trained = checkpoints.load(checkpoint)
-    wanted = set(trained.split.get(split, ()))
+    judges = chain(_part(trained, checkpoint, shards, split) if shards else (), references.items())
+    predictor = Predictor(trained)
+    errors: list[tuple[str, BlockErrors]] = []
+    for name, c in judges:
+        _check_spin(c, name)
+        check_target(trained, c.structure, c.basis, c.overlap, checkpoint, name, distances=False)
+        predicted = predictor(c.structure, c.overlap)
+        errors.append((name, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
+    return summarise(errors)
+
+
+def _part(trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: str) -> Iterator[tuple[str, Calculation]]:
+    """(name, calculation) of one part of some shards."""
     corpus = Corpus(shards)
+    wanted = {item.id for item in corpus.items} if split == "all" else set(trained.split.get(split, ()))
     items = [item for item in corpus.items if item.id in wanted]
     if not items:
         there = {item.id for item in corpus.items}
@@ -60,16 +89,9 @@ def evaluate_checkpoint(checkpoint: Path, shards: Sequence[Path], split: str) ->
             f"Set a fraction for {split!r} in section train, or choose another part in section evaluate",
         )
     ids = [item.id for item in items]
-    predictor = Predictor(trained)
-    errors: list[tuple[str, BlockErrors]] = []
     for item in items:
-        c = corpus.calculation(item)
-        _check_spin(c, item.id)
-        check_target(trained, c.structure, c.basis, c.overlap, checkpoint, item.id, distances=False)
-        predicted = predictor(c.structure, c.overlap)
-        name = item.id if ids.count(item.id) == 1 else f"{item.id} ({item.shard})"  # data sets may use the same ids
-        errors.append((name, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
-    return summarise(errors)
+        # Data sets may use the same ids.
+        yield item.id if ids.count(item.id) == 1 else f"{item.id} ({item.shard})", corpus.calculation(item)
 
 
 def _check_same(predicted: Calculation, reference: Calculation, name: str) -> None:

@@ -17,6 +17,12 @@ OVERLAP_TABLE: Final = "results/models/{model}/overlap.npz"
 # Not an output of any rule: a killed training resumes from here, where Snakemake never deletes.
 RUN: Final = "results/models/{model}/run"
 
+# Of the ablation of a model: each training in a folder of its own, its errors on each set, and the table of all.
+SETUP: Final = "results/ablations/{model}/{setup}/{seed}"
+SETUP_CHECKPOINT: Final = SETUP + "/checkpoint.pt"
+SETUP_ERRORS: Final = SETUP + "/errors/{set}.json"
+ABLATION: Final = "results/ablations/{model}/ablation.json"
+
 STRUCTURE: Final = "results/targets/{target}/structure.extxyz"
 REFERENCE: Final = "results/targets/{target}/reference"
 

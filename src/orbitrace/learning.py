@@ -35,6 +35,7 @@ class TrainSection(Section):
     )
     trace_weight: float = Field(0.3, ge=0, description="lambda of the trace loss, relative to the loss of the blocks")
     seed: int = Field(0, ge=0, description="seed of weights and batches")
+    split_seed: int | None = Field(None, ge=0, description="seed of the split of the calculations; seed by default")
     precision: Literal["float32", "float64"] = Field("float32", description="floating-point numbers of the network")
     threads: int = Field(1, gt=0, description="CPU threads; more pay for large batches on an idle machine only")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where it runs")

@@ -27,6 +27,7 @@ from orbitrace.config import (
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.learning import LearnSection
+from orbitrace.setups import AblateSection
 
 if TYPE_CHECKING:
     from orbitrace.graphs.ingest import IngestReport
@@ -121,14 +122,22 @@ def train(
 
 
 def evaluate(
-    checkpoint: Path, shards: Sequence[Path], out: Path, settings: EvaluateSection = EvaluateSection()
+    checkpoint: Path,
+    shards: Sequence[Path],
+    out: Path,
+    settings: EvaluateSection = EvaluateSection(),
+    references: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations; a note where there are none in it."""
-    from orbitrace import evaluation
+    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations; a note where there are none in it.
+
+    DeepH folders of the DFT code, `references`, judge it too, each with its own overlap.
+    """
+    from orbitrace import evaluation, interchange
 
     table: dict[str, Any] = {"split": settings.split}
+    others = {str(folder): interchange.read_folder(folder) for folder in references}
     try:
-        table["hamiltonian"] = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split)
+        table["hamiltonian"] = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split, others)
     except evaluation.EmptyPartError:
         # A model may be trained on one calculation, or outlive those that judge it: its predictions are wanted all the same.
         table["hamiltonian"] = None
@@ -137,6 +146,13 @@ def evaluate(
             "Add calculations, or choose another split in section evaluate of the configuration."
         )
     return _write_json(out, table)
+
+
+def ablate(runs: Sequence[Path], out: Path, settings: AblateSection) -> dict[str, Any]:
+    """Folders of the trainings of all set-ups -> their table `out` (JSON; CSV and Markdown beside it)."""
+    from orbitrace import ablation
+
+    return ablation.write(out, ablation.tabulate([ablation.read_run(run, settings.judges) for run in runs]))
 
 
 def evaluate_target(

@@ -68,7 +68,8 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     # Two threads that wait for each other on a busy machine took ten times as long as one (measured, 900 pairs).
     torch.set_num_threads(settings.threads)
     _claim(workdir, section, corpus)
-    split = corpus.split({"validation": settings.validation, "test": settings.test}, settings.seed)
+    split_seed = settings.seed if settings.split_seed is None else settings.split_seed
+    split = corpus.split({"validation": settings.validation, "test": settings.test}, split_seed)
     _note(workdir, section, split)
     lightning.seed_everything(settings.seed, verbose=False)
     with checkpoints.default_dtype(getattr(torch, settings.precision)):
