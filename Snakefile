@@ -15,6 +15,7 @@ include: "workflow/rules/learning.smk"
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/bands.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/ablation.smk"
 
 
 rule all:

@@ -13,7 +13,10 @@ from orbitrace.config import BandsSection
 from orbitrace.learning import LearnSection
 from orbitrace.schema import to_json
 
-STAGES = ["scan", "read", "shard", "train", "evaluate", "twist", "overlap", "predict", "bands", "report", "convert", "status"]
+STAGES = [
+    *("scan", "read", "shard", "train", "evaluate", "ablate", "twist"),
+    *("overlap", "predict", "bands", "report", "convert", "status"),
+]
 
 
 def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:

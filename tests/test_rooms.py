@@ -16,11 +16,11 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files"}
-PLANS = {"schema", "learning", "config", "layout", "discovery", "manifest"}
+PLANS = {"schema", "learning", "setups", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
-SHOWING = {"status", "report"}
+SHOWING = {"status", "report", "ablation"}
 
 # What each room may import of the others.
 MAY_IMPORT = {
@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "manifest": {"errors", "files", "discovery"},
     "schema": {"errors", "plugins"},
     "learning": {"errors", "schema"},
-    "config": {"errors", "schema", "learning", "discovery"},
+    "setups": {"errors", "schema", "learning"},
+    "config": {"errors", "schema", "learning", "setups", "discovery"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},
@@ -45,8 +46,10 @@ MAY_IMPORT = {
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
     "status": GROUND | PLANS | {"report"},
     "report": GROUND | PLANS | SPECTRA | {"physics", "interchange"},
+    "ablation": GROUND | PLANS | {"report"},
     "stages": GROUND | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING,
-    "cli": GROUND | PLANS | {"stages"},
+    "serial": GROUND | PLANS | {"stages"},
+    "cli": GROUND | PLANS | {"stages", "serial", "ablation"},
 }
 
 # Libraries that only some rooms may import.
@@ -57,7 +60,7 @@ ONLY_IN = {
     "zarr": {"graphs"},
     "h5py": {"interchange", "bands"},
     "ase": {"interchange", "bands", "report"},
-    "pydantic": {"schema", "learning", "config", "models"},
+    "pydantic": {"schema", "learning", "setups", "config", "models"},
     "typer": {"cli"},
     "yaml": {"config"},
     "matplotlib": {"bands", "report"},

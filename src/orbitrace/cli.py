@@ -176,28 +176,67 @@ def train(
 def evaluate(
     out: Out,
     shards: SomeShards = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Model to judge on the shards.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Model to judge, on shards or references.")] = None,
     predicted: Annotated[Path | None, typer.Option(help="DeepH folder with a predicted Hamiltonian.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="DeepH folder with that of the DFT code.")] = None,
+    reference: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="DeepH folder with that of the DFT code; several of them may judge a checkpoint."),
+    ] = None,
     bands: Annotated[Path | None, typer.Option(help="Predicted bands, to be compared too.")] = None,
-    split: Annotated[str | None, typer.Option(help="Calculations that judge: train, validation or test.")] = None,
+    split: Annotated[str | None, typer.Option(help="Calculations that judge: train, validation, test or all.")] = None,
     window: Annotated[tuple[float, float] | None, typer.Option(help="Bands that count, eV from the Fermi level.")] = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Write a table of errors: of a checkpoint on shards, or of one prediction against its reference."""
+    """Write a table of errors: of a checkpoint on shards or references, or of one prediction against its reference."""
     from orbitrace import stages
     from orbitrace.config import EvaluateSection
 
     chosen = _settings(EvaluateSection, "evaluate", config, settings, split=split, window=window)
-    if checkpoint is not None and shards:
-        table = stages.evaluate(checkpoint, shards, out, chosen)
+    if checkpoint is not None and (shards or reference) and predicted is None:
+        table = stages.evaluate(checkpoint, shards or [], out, chosen, reference or [])
         if "note" in table:
             print(table["note"], file=sys.stderr)
-    elif predicted is not None and reference is not None:
-        stages.evaluate_target(predicted, reference, out, chosen, bands)
+    elif predicted is not None and len(reference or []) == 1 and checkpoint is None:
+        stages.evaluate_target(predicted, (reference or [])[0], out, chosen, bands)
     else:
-        raise InputError("orbitrace evaluate", "nothing to compare", "SHARDS and --checkpoint, or --predicted and --reference")
+        expected = "--checkpoint with SHARDS or --reference, or --predicted and one --reference"
+        raise InputError("orbitrace evaluate", "nothing to compare", expected)
+
+
+@app.command()
+def ablate(
+    runs: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="Folders of trainings that ended, with their errors; without any, all of it is computed."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Table of the trainings given: JSON, CSV and Markdown.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Model of the configuration whose set-ups are compared.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps of each training.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Train the set-ups of TraceGrad's ablation, judge them, and write the table of their errors.
+
+    `orbitrace ablate --config config.yaml` does all of it, one after another; what ended before is kept.
+    `orbitrace ablate RUNS --out TABLE` makes the table of trainings that were done elsewhere.
+    """
+    from orbitrace import ablation, schema, serial, stages
+    from orbitrace.config import load
+    from orbitrace.setups import AblateSection
+
+    if runs and out is not None:
+        options: dict[str, Any] = {"model": name, "max_steps": max_steps}
+        table = stages.ablate(runs, out, _settings(AblateSection, "ablate", config, settings, **options))
+    elif not runs and out is None and settings is None:
+        whole = load(config or Path("config.yaml"))
+        changed = _over(whole.ablate.model_dump(), {"model": name, "max_steps": max_steps})
+        section = schema.section_from(AblateSection, changed, "orbitrace ablate")
+        whole = whole.model_copy(update={"ablate": section})
+        table = serial.ablate(whole, lambda line: print(line, file=sys.stderr, flush=True))
+    else:
+        raise InputError("orbitrace ablate", "unclear what to do", "--config alone, or RUNS and --out")
+    print(ablation.to_markdown(table))
 
 
 @app.command()

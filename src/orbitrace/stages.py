@@ -134,7 +134,7 @@ def evaluate(
     """
     from orbitrace import evaluation, interchange
 
-    table: dict[str, Any] = {"split": settings.split}
+    table: dict[str, Any] = {"split": settings.split, "judged_by": [str(path) for path in (*shards, *references)]}
     others = {str(folder): interchange.read_folder(folder) for folder in references}
     try:
         table["hamiltonian"] = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split, others)

@@ -8,6 +8,7 @@ from orbitrace import stages
 from orbitrace.config import check, check_files
 from orbitrace.errors import InputError
 from orbitrace.layout import (
+    ABLATION,
     BANDS,
     CHECKPOINT,
     FIGURE,
@@ -19,6 +20,9 @@ from orbitrace.layout import (
     QUARANTINE,
     REFERENCE,
     REPORT,
+    SETUP,
+    SETUP_CHECKPOINT,
+    SETUP_ERRORS,
     SHARD,
     STRUCTURE,
     TARGET_EVALUATION,
@@ -26,6 +30,7 @@ from orbitrace.layout import (
 )
 from orbitrace.manifest import read_digests
 from orbitrace.schema import to_json
+from orbitrace.setups import SETUPS
 from snakemake.exceptions import WorkflowError
 
 # The command `orbitrace` lies beside the Python that runs this, also where its environment was not activated.
@@ -89,6 +94,9 @@ wildcard_constraints:
     model=one_of(CONFIG.models),
     target=one_of(TARGETS),
     shard=r"\d+",
+    setup=one_of(SETUPS),
+    seed=r"\d+",
+    set=r"[^/]+",
 
 
 def settings_of(stage):
@@ -109,12 +117,12 @@ def digest_of_shard(wildcards):
     return DIGESTS[wildcards.dataset][wildcards.shard]
 
 
+def shards_of(datasets):
+    return [SHARD.format(dataset=d, shard=s) for d in datasets for s in DIGESTS[d]]
+
+
 def shards_of_model(wildcards):
-    return [
-        SHARD.format(dataset=d, shard=s)
-        for d in CONFIG.models[wildcards.model].datasets
-        for s in DIGESTS[d]
-    ]
+    return shards_of(CONFIG.models[wildcards.model].datasets)
 
 
 def raw_reference(wildcards):
@@ -150,6 +158,49 @@ def reference_of(wildcards):
         if wildcards.target in REFERENCED
         else []
     )
+
+
+def ablation():
+    """Section `ablate`, checked only where it is asked for."""
+    try:
+        return CONFIG.ablation("config.yaml")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def runs_of_ablation(wildcards):
+    """Folders of the trainings of all set-ups."""
+    return [
+        SETUP.format(model=CONFIG.ablated, setup=setup, seed=seed)
+        for setup, seed in ablation().runs
+    ]
+
+
+def errors_of_ablation(wildcards):
+    return [
+        SETUP_ERRORS.format(model=CONFIG.ablated, setup=setup, seed=seed, set=judge)
+        for setup, seed in ablation().runs
+        for judge in ablation().judges
+    ]
+
+
+def shards_that_judge(wildcards):
+    """Shards of the model for its own split, of the data sets of a set otherwise."""
+    section = ablation()
+    if wildcards.set == section.split:
+        return shards_of_model(wildcards)
+    return shards_of(d for d in section.sets[wildcards.set] if d in CONFIG.datasets)
+
+
+def references_that_judge(wildcards):
+    members = (ablation().sets or {}).get(wildcards.set, ())
+    return [REFERENCE.format(target=name) for name in members if name in REFERENCED]
+
+
+def ablations_shown(wildcards):
+    """Changes with the tables of ablations. As inputs, they would make the report train all set-ups."""
+    tables = [Path(ABLATION.format(model=name)) for name in CONFIG.models]
+    return [table.stat().st_mtime_ns for table in tables if table.exists()]
 
 
 def shown(wildcards):

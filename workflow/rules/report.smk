@@ -12,6 +12,7 @@ rule report:
         "../../envs/cpu.yaml"
     params:
         settings=settings_of("report"),
+        ablations=ablations_shown,
     message:
         "Report: {output}"
     shell:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -24,12 +24,13 @@ from orbitrace.physics.structure import Floats, Ints, Structure
 from orbitrace.report.results import Row
 
 # Stand-ins that matplotlib draws with, and what the page's style sheet calls them; the last ones are those of `bands.plot`.
-INK, MUTED, RULE, ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
+INK, MUTED, RULE, ACCENT, SECOND = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _COLOURS = {
     INK: "--ink",
     MUTED: "--muted",
     RULE: "--rule",
     ACCENT: "--accent",
+    SECOND: "--second",
     **dict(zip(COLOURS, ("--accent", "--second"), strict=True)),
     **dict(zip(REFERENCE_COLOURS, ("--ink", "--muted"), strict=True)),
     "#999999": "--muted",
@@ -57,6 +58,9 @@ _STYLE: Any = {
     "ytick.minor.size": 1.5,
     "legend.frameon": False,
 }
+# Set-ups of an ablation.
+_MECHANISMS = {"none": INK, "trace": INK, "gate": SECOND, "tracegate": SECOND, "grad": ACCENT, "tracegrad": ACCENT}
+_DASHES = {setup: "-" if setup.startswith("trace") else "--" for setup in _MECHANISMS}
 _MOST_ATOMS = 3000  # drawn in a structure
 _LONGEST_BOND = 3.2  # Å
 _MOST_STATES = 4000  # drawn in a figure of errors
@@ -97,8 +101,7 @@ def states_figure(energies: Floats, errors: Floats, rmse: float) -> str:
 
 def learning_figure(log: Sequence[Row], best: Row | None, against: str) -> str:
     """Errors of training and validation (meV, logarithmic) against "step" or "seconds"."""
-    longest = log[-1].seconds
-    unit, length = ("h", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
+    unit, length = _unit_of_time(log[-1].seconds)
     scale = length if against == "seconds" else 1.0
 
     with mpl.rc_context(_STYLE):
@@ -115,6 +118,28 @@ def learning_figure(log: Sequence[Row], best: Row | None, against: str) -> str:
         axes.set(xlabel="steps" if against == "step" else f"{unit} of training", ylabel="MAE of H (meV)")
         axes.legend(loc="upper right", ncols=3, handlelength=1.2, columnspacing=1.0, borderpad=0.0)
         return _svg(figure, f"Learning curve against {against}")
+
+
+def ablation_figure(rows: Sequence[Mapping[str, Any]], against: str) -> str:
+    """Validation error (meV, logarithmic) of every set-up of an ablation against "step" or "seconds".
+
+    The mechanism has a colour; what is trained under the traces too is drawn whole, the rest in dashes.
+    """
+    longest = max((x for row in rows for curve in row["curves"] for x in curve["seconds"]), default=0.0)
+    unit, scale = _unit_of_time(longest) if against == "seconds" else ("", 1.0)
+    with mpl.rc_context(_STYLE):
+        axes, figure = _axes(3.6, 2.9)
+        for row in rows:
+            for k, curve in enumerate(row["curves"]):
+                label = "" if k else row["name"].rpartition("+")[2] if "+" in row["name"] else "base"
+                (line,) = axes.plot(np.array(curve[against]) / scale, curve["validation_mae"], linewidth=1.2, label=label)
+                line.set(color=_MECHANISMS[row["setup"]], linestyle=_DASHES[row["setup"]], markersize=3)
+                line.set_marker("o" if len(curve["step"]) == 1 else "")
+        _logarithmic(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set(xlabel="steps" if against == "step" else f"{unit} of training", ylabel="validation MAE of H (meV)")
+        axes.legend(loc="upper right", ncols=2, handlelength=2.2, columnspacing=1.0, borderpad=0.0)
+        return _svg(figure, f"Learning curves of all set-ups against {against}")
 
 
 def structure_figure(structure: Structure) -> str | None:
@@ -198,6 +223,11 @@ def _frame(axes: Axes, points: Floats) -> None:
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------------
+
+
+def _unit_of_time(longest: float) -> tuple[str, float]:
+    """A unit for times up to `longest` seconds, and its length in seconds."""
+    return ("h", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
 
 
 def _axes(width: float, height: float) -> tuple[Axes, Figure]:

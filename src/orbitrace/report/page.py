@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from orbitrace import __version__
 from orbitrace.config import Contents
+from orbitrace.report.ablations import ablation_section
 from orbitrace.report.blocks import Bar, Matrix, bars, block_bars, matrices
 from orbitrace.report.headlines import counted, digits, duration, headlines
 from orbitrace.report.results import DataSet, Evaluation, Model, Prediction, Results, gather
@@ -68,6 +69,7 @@ def render(contents: Contents, root: Path = Path()) -> str:
         several=len(results.models) > 1,
         targets=targets,
         models=[_model(model) for model in results.models],
+        ablations=[ablation_section(ablation) for ablation in results.ablations],
         metrics=_metrics(results),
         datasets=[_dataset(name, dataset) for name, dataset in results.datasets.items()],
         versions=_versions(),

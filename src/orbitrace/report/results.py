@@ -146,6 +146,14 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Ablation:
+    """The table of errors of all set-ups of a model, as `ablation.tabulate` makes it."""
+
+    model: str
+    table: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything there is; `datasets` holds None for one that was not scanned. `notes` say what could not be read."""
 
@@ -153,6 +161,7 @@ class Results:
     models: tuple[Model, ...]
     predictions: tuple[Prediction, ...]
     notes: tuple[str, ...]
+    ablations: tuple[Ablation, ...] = ()
 
 
 def gather(contents: Contents, root: Path = Path()) -> Results:
@@ -165,7 +174,9 @@ def gather(contents: Contents, root: Path = Path()) -> Results:
         for model, targets in contents.predictions.items()
         for target in targets
     ]
-    return Results(datasets, tuple(models), tuple(predictions), tuple(dict.fromkeys(notes)))
+    tables = {name: attempt(notes, partial(_ablation, root, name)) for name in contents.predictions}
+    ablations = tuple(Ablation(name, table) for name, table in tables.items() if table is not None)
+    return Results(datasets, tuple(models), tuple(predictions), tuple(dict.fromkeys(notes)), ablations)
 
 
 def attempt(notes: list[str], read: Callable[[], T]) -> T | None:
@@ -271,6 +282,15 @@ def _prediction(root: Path, model: str, target: str, has_reference: bool, notes:
         reference_info=attempt(notes, lambda: _json(reference / "info.json")) if has_reference else None,
         evaluation=attempt(notes, lambda: read_evaluation(evaluation)) if has_reference else None,
     )
+
+
+def _ablation(root: Path, model: str) -> dict[str, Any] | None:
+    file = root / layout.ABLATION.format(model=model)
+    table = _json(file)
+    missing = [key for key in ("sets", "seeds", "rows") if table is not None and key not in table]
+    if missing:
+        raise _damaged(file, f"no {', '.join(missing)} in it", "ablate")
+    return table
 
 
 def _note(table: Mapping[str, Any]) -> str:
