@@ -118,9 +118,13 @@ def test_what_cannot_be_compared_is_refused_in_words(runs, words):
 def test_folders_without_a_training_or_without_errors_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"training\.json: is missing or damaged"):
         stages.ablate([tmp_path], tmp_path / "ablation.json", AblateSection())
-    note = {"section": LearnSection().model_dump(mode="json"), "split": {}}
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "training.json").write_text(json.dumps(note))
+    for network in ({}, {"tracegrad": "gate"}):
+        note = {"section": LearnSection(network=network).model_dump(mode="json"), "split": {}}
+        (tmp_path / "run" / "training.json").write_text(json.dumps(note))
+        if not network:
+            with pytest.raises(InputError, match=r"training\.json: network\.tracegrad is not set"):
+                ablation.read_run(tmp_path, ["validation"])
     with pytest.raises(InputError, match=r"log\.csv: holds no validation"):
         ablation.read_run(tmp_path, ["validation"])
     (tmp_path / "run" / "log.csv").write_text("step,seconds,train_mae,validation_mae\n10,1,3,2\n")

@@ -4,18 +4,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from orbitrace import interchange, plugins, serial
 from orbitrace.cli import main
 from orbitrace.config import Config, check
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import open_shard
-from orbitrace.models import deeph_e3
+from orbitrace.models import deeph_e3_local, settings_of
 from orbitrace.physics.calculation import Calculation
 from orbitrace.prediction import Predictor
 from orbitrace.report.results import gather
@@ -23,25 +22,14 @@ from orbitrace.setups import SETUPS
 from orbitrace.training import checkpoint as checkpoints
 
 RUNS = Path("results/ablations/tiny")
-SIZES = {"irreps": "4x0e+2x1o+2x2e", "blocks": 1, "gaussians": 8}
-
-
-class Settings(deeph_e3.Settings):
-    """A network whose set-ups differ in size: what they are does not matter here."""
-
-    tracegrad: Literal["none", "trace", "gate", "grad", "tracegate", "tracegrad"] = "tracegrad"
-
-
-class Network(deeph_e3.Network):
-    def __init__(self, settings: Settings, basis: object) -> None:
-        super().__init__(deeph_e3.Settings(**SIZES, radial_width=4 + len(settings.tracegrad)), basis)
+SIZES = {"irreps": "4x0e+2x1o+2x2e", "blocks": 1, "gaussians": 8, "radial_width": 4, "invariants": 2}
 
 
 def configuration(**ablate: object) -> Config:
     train = {"max_steps": 4, "max_minutes": 9, "validate_every": 2, "validation": 0.3}
     data = {
         "datasets": {"bilayers": {"path": "raw"}},
-        "models": {"tiny": {"model": "switched", "datasets": ["bilayers"], "train": train}},
+        "models": {"tiny": {"network": SIZES, "datasets": ["bilayers"], "train": train}},
         "targets": {"twisted": {"reference": "references/twisted_1_2"}},
         "ablate": {"sets": {"twisted": ["twisted"]}, **ablate},
     }
@@ -50,17 +38,12 @@ def configuration(**ablate: object) -> Config:
 
 @pytest.fixture(scope="module")
 def project(example, tmp_path_factory):
-    """A folder in which the whole was run once, with what was said; the network `switched` is known everywhere."""
+    """A folder in which the whole was run once, with what was said."""
     folder = tmp_path_factory.mktemp("project")
     for number in ("000", "001", "002"):
         shutil.copytree(example / "data/bilayers" / number, folder / "raw" / number)
     shutil.copytree(example / "references/twisted_1_2", folder / "references/twisted_1_2")
-    switched = ModuleType("orbitrace.models.switched")
-    switched.Settings, switched.Network = Settings, Network
-    known = plugins.names
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, switched.__name__, switched)
-        patch.setattr(plugins, "names", lambda room: [*known(room), *(["switched"] if room == "models" else [])])
         patch.chdir(folder)
         said = []
         table = serial.ablate(configuration(), said.append)
@@ -169,13 +152,19 @@ def test_the_report_shows_the_table(project):
     assert (found.model, found.table) == ("tiny", json.loads((RUNS / "ablation.json").read_text()))
 
 
-def test_a_network_without_the_setting_is_refused_before_anything_is_trained(project, monkeypatch):
-    class Plain(deeph_e3.Settings):
-        """As of a network that has nothing like it."""
+@pytest.mark.parametrize("model", [name for name in plugins.names("models") if serial.has_setups(name)])
+def test_every_network_with_the_setting_knows_all_set_ups(model):
+    found = [settings_of(model, {"tracegrad": setup}).model_dump()["tracegrad"] for setup in SETUPS]
+    assert found == list(SETUPS)
 
-    Plain.model_fields.pop("tracegrad", None)
-    monkeypatch.setattr(sys.modules["orbitrace.models.switched"], "Settings", Plain)
-    with pytest.raises(InputError, match=r"^models\.tiny: the network switched has no setting tracegrad\. Expected one that"):
+
+def test_a_network_without_the_setting_is_refused_before_anything_is_trained(project, monkeypatch):
+    class Plain(BaseModel):
+        """Of a network that has nothing like it."""
+
+    monkeypatch.setattr(deeph_e3_local, "Settings", Plain)
+    words = r"^models\.tiny: the network deeph_e3_local has no setting tracegrad\. Expected one that has: deeph_e3\.$"
+    with pytest.raises(InputError, match=words):
         serial.ablate(configuration())
 
 

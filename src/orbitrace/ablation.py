@@ -73,7 +73,9 @@ def read_run(folder: Path, sets: Sequence[str]) -> Run:
         split = known["split"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(note, "is missing or damaged", "the settings of a training", "Train this set-up again") from error
-    setup = str(section["network"].pop(SETTING, BASE))
+    if SETTING not in section["network"]:
+        raise InputError(note, f"network.{SETTING} is not set", f"one of {', '.join(SETUPS)}", "Train with it set")
+    setup = str(section["network"].pop(SETTING))
     seed = int(section["train"]["seed"])
     for key in _FREE:
         section["train"].pop(key)

@@ -44,7 +44,7 @@ def ablate(config: Config, say: Say = lambda _: None) -> dict[str, Any]:
     """
     wanted = config.ablation()
     model = config.models[config.ablated]
-    check_model(model, f"models.{config.ablated}")
+    _check_model(model, f"models.{config.ablated}")
     _check_devices(model.train, f"models.{config.ablated}.train")
     shards = {name: _shards(config, name, say) for name in _datasets(config, wanted)}
     references = {name: _reference(config, name, say) for name in _members(wanted) if name not in shards}
@@ -64,12 +64,15 @@ def ablate(config: Config, say: Say = lambda _: None) -> dict[str, Any]:
     return stages.ablate(runs, out, wanted)
 
 
-def check_model(model: LearnSection, where: str) -> None:
-    """Refuse a network without set-ups to compare."""
-    settings = plugins.load("models", model.model).Settings
-    if SETTING not in settings.model_fields:
-        able = [n for n in plugins.names("models") if SETTING in plugins.load("models", n).Settings.model_fields]
-        raise InputError(where, f"the network {model.model} has no setting {SETTING}", f"one that has: {', '.join(able)}")
+def has_setups(model: str) -> bool:
+    """Whether a network has set-ups to compare."""
+    return SETTING in plugins.load("models", model).Settings.model_fields
+
+
+def _check_model(model: LearnSection, where: str) -> None:
+    if not has_setups(model.model):
+        able = ", ".join(filter(has_setups, plugins.names("models")))
+        raise InputError(where, f"the network {model.model} has no setting {SETTING}", f"one that has: {able}")
 
 
 def _check_devices(train: TrainSection, where: str) -> None:
