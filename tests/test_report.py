@@ -10,6 +10,8 @@ import pytest
 
 import results_tree as tree
 from orbitrace import layout
+from orbitrace.ablation import Run, tabulate
+from orbitrace.ablation import write as write_table
 from orbitrace.bands.compare import compare_bands
 from orbitrace.bands.files import write_spectrum
 from orbitrace.errors import InputError
@@ -18,8 +20,9 @@ from orbitrace.report import write_report
 from orbitrace.report.blocks import bars, block_bars, matrices
 from orbitrace.report.figures import bands_figure, bonds, learning_figure, structure_figure
 from orbitrace.report.headlines import digits, duration, headlines
-from orbitrace.report.results import Row, gather, read_evaluation, read_log
+from orbitrace.report.results import Errors, Row, gather, read_evaluation, read_log
 from orbitrace.report.spectra import state_errors
+from orbitrace.training.metrics import summarise
 
 KNOWN = {"model": "small", "target": "known"}
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -386,3 +389,51 @@ def test_numbers_have_three_digits(number, words):
 )
 def test_times_have_units_of_their_size(seconds, words):
     assert " ".join(duration(seconds)) == words
+
+
+# --- ablations -------------------------------------------------------------------------------------------------------------
+
+
+def write_ablation(root, seeds=(0,)) -> None:
+    """A table of three set-ups, as its stage writes it."""
+    samples = {"006": 1.0, "011": 3.0}
+    runs = []
+    for k, setup in enumerate(("none", "gate", "tracegrad")):
+        for seed in seeds:
+            errors = summarise([(name, tree.block_errors((4 - k + seed) * size)) for name, size in samples.items()])
+            log = tuple(Row(s, s * (0.3 + 0.03 * k), 900 / s, 1000 / s) for s in range(100, 1300, 100))
+            runs.append(Run(root / setup, setup, seed, "deep", {}, log, {"validation": Errors(**errors)}))
+    write_table(root / layout.ABLATION.format(model="small"), tabulate(runs))
+
+
+def test_an_ablation_has_its_table_and_its_learning_curves(tmp_path):
+    write_ablation(tmp_path)
+    html = page(tmp_path)
+    text = Reader(html).text
+    mean = sum(tree.block_errors(1.0).sums.values()) / 36
+    for words in (
+        "Ablation of small",
+        "Set-up MAE challenging sample challenging block steps time s/step cost",
+        f"deep (baseline) {digits(8 * mean)} {digits(12 * mean)}",
+        f"deep+TraceGrad {digits(4 * mean)} −50 % {digits(6 * mean)} −50 %",
+        "1,200 432 s 0.36 1.20",
+        "validation: 2 structures; the base is worst on 011 and on the block C p1 - C p1 on-site",
+    ):
+        assert words in text
+    for against in ("step", "seconds"):
+        (figure,) = re.findall(rf'aria-label="Learning curves of all set-ups against {against}">(.*?)</svg>', html, re.DOTALL)
+        assert all(f">{name}</text>" in figure for name in ("base", "Gate", "TraceGrad"))
+        assert "#0" not in figure
+
+
+def test_an_ablation_of_several_seeds_shows_their_spread(tmp_path):
+    write_ablation(tmp_path, seeds=(0, 1))
+    text = Reader(page(tmp_path)).text
+    assert "mean and standard deviation of 2 seeds" in text
+    assert re.search(r"deep\+Gate [\d.]+ ± [\d.]+ −2\d %", text)
+
+
+def test_a_page_without_ablation_has_no_section_of_it_and_a_damaged_one_is_named(tmp_path):
+    assert "Ablation" not in Reader(page(tmp_path)).text
+    tree.write_json(tmp_path / layout.ABLATION.format(model="small"), {"rows": []})
+    assert "ablation.json: is damaged: no sets, seeds in it" in Reader(page(tmp_path)).text

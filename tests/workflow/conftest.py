@@ -33,6 +33,7 @@ while [ $# -gt 0 ]; do
   case "$stage $1 $2" in
     "shard --out "*) rm "$2"; mkdir "$2"; echo $RANDOM$RANDOM > "$2/zarr.json" ;;
     "bands --out "*) echo $RANDOM > "${2%.h5}.png" ;;
+    "ablate --out "*) touch "${2%.json}.csv" "${2%.json}.md" ;;
   esac
   shift
 done
@@ -104,6 +105,15 @@ def finished(fresh, tmp_path_factory) -> Project:
     """A project that was run to its end."""
     project = copied(fresh, tmp_path_factory.mktemp("finished"))
     done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished_ablation(finished, tmp_path_factory) -> Project:
+    """A finished project after an ablation."""
+    project = copied(finished, tmp_path_factory.mktemp("ablation"))
+    done = project.snakemake("ablate")
     assert done.returncode == 0, done.stderr
     return project
 
