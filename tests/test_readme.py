@@ -20,6 +20,7 @@ ELSEWHERE = {
     "make test": (".ci/run", "\nmake test\n"),
     "snakemake": ("Makefile", "\ndemo: .venv/installed\n\t$(BIN)/snakemake\n"),
     "snakemake -n": ("tests/workflow/conftest.py", 'self.snakemake("-n", *arguments)'),
+    "snakemake ablate": ("tests/workflow/conftest.py", 'project.snakemake("ablate")'),
     "snakemake --profile slurm": ("tests/workflow/test_profiles.py", 'snakemake("--profile", "slurm", '),
 }
 

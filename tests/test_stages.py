@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_no_part_of_a_table(tmp_path, monkeypatch):
 
 
 def test_a_model_without_calculations_to_judge_it_gets_a_note_in_place_of_its_errors(tmp_path, monkeypatch):
-    def nothing(checkpoint: Path, shards: object, split: str) -> None:
+    def nothing(checkpoint: Path, shards: object, split: str, *_: object) -> None:
         raise evaluation.EmptyPartError(checkpoint, f"its part {split!r} has no calculation in these shards")
 
     monkeypatch.setattr(evaluation, "evaluate_checkpoint", nothing)
