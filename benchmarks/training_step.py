@@ -111,10 +111,10 @@ def step_of(which: str) -> object:
         optimiser.zero_grad()
         if which == "e3nn":
             irreps: list[Tensor] = list(network(batch, y))
-            loss = (assembly(batch, irreps) - batch.hamiltonian).abs().mean()
+            loss = (assembly(batch, irreps) - batch.residual).abs().mean()
         else:
             output = network(batch)
-            loss = (assembly(batch, output.irreps) - batch.hamiltonian).abs().mean()
+            loss = (assembly(batch, output.irreps) - batch.residual).abs().mean()
             loss = loss + sum(t.abs().mean() for t in output.traces)
         loss.backward()
         optimiser.step()

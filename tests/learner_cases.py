@@ -160,7 +160,7 @@ def sample(of: Structure, over: Blocks | None = None, l_max: int = 4) -> Sample:
 def predicted(
     net: nn.Module, samples: Sequence[Sample], overs: Sequence[Blocks], dtype: torch.dtype = torch.float64
 ) -> list[Blocks]:
-    """The Hamiltonian of every structure of one batch, put together block by block from the elements in the batch's order."""
+    """The network's part of H of every structure of one batch, put together block by block in the batch's order."""
     with torch.no_grad(), numbers_of(torch.float64):
         batch = collate(samples, dtype)
         network = net if dtype is torch.float64 else deepcopy(net).to(dtype)
@@ -181,7 +181,8 @@ def predicted(
 def hamiltonian(net: nn.Module, of: Structure, over: Blocks | None = None, dtype: torch.dtype = torch.float64) -> Blocks:
     """The Hamiltonian of one structure."""
     over = overlap(of) if over is None else over
-    return predicted(net, [sample(of, over)], [over], dtype)[0]
+    learned = predicted(net, [sample(of, over)], [over], dtype)[0]
+    return learned.with_values(labeller().known(of, over).values + learned.values)
 
 
 def assert_close(left: Blocks, right: Blocks, tolerance: float = 1e-10) -> None:

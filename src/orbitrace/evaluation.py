@@ -69,7 +69,7 @@ def evaluate_checkpoint(
     for name, c in judges:
         _check_spin(c, name)
         check_target(trained, c.structure, c.basis, c.overlap, checkpoint, name, distances=False)
-        predicted = predictor(c.structure, c.overlap)
+        predicted = predictor(c.structure, c.overlap, c.initial, name)
         errors.append((name, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
     return summarise(errors)
 

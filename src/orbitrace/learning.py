@@ -12,6 +12,34 @@ from pydantic import Field, model_validator
 from orbitrace.schema import Section, plugin, refused
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class LossSection(Section):
+    """The loss: a sum of errors with these weights, each (but the traces') in units of what the reference leaves of H."""
+
+    mae: Weight = Field(1.0, description="weight of the mean absolute error of the elements of H")
+    mse: Weight = Field(0.0, description="weight of their mean square error")
+    trace: Weight = Field(0.3, description="weight of TraceGrad's trace loss, relative to all others together")
+    wavefunction: Weight = Field(0.0, description="weight of the error between the true eigenvectors (wavefunction alignment)")
+    bands: Weight = Field(0.0, description="weight of the mean absolute error of the energies in the window")
+    window: tuple[float, float] = Field((-5.0, 5.0), description="energies that count in bands, eV from the Fermi level")
+    kpoints: int = Field(1, ge=0, description="random k points of each crystal and step, for wavefunction and bands; 0: Gamma")
+    off_diagonal: Weight = Field(1.0, description="in wavefunction, weight of the elements between two levels beside the rest")
+    high_levels: Weight = Field(0.1, description="in wavefunction, weight of levels above the window beside those below")
+
+    @property
+    def needs_levels(self) -> bool:
+        """Whether eigenvalues or eigenvectors of the true H are needed."""
+        return self.wavefunction > 0 or self.bands > 0
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Self:
+        if self.mae + self.mse + self.wavefunction + self.bands == 0:
+            raise refused("no weight but that of the trace loss", "a positive weight of mae, mse, wavefunction or bands")
+        if self.window[0] >= self.window[1]:
+            raise refused(f"window [{self.window[0]}, {self.window[1]}] is empty", "[low, high] with low < high, eV")
+        return self
 
 
 class TrainSection(Section):
@@ -30,10 +58,10 @@ class TrainSection(Section):
     test: Fraction = Field(0.0, description="part of the calculations kept aside for evaluation")
     validate_every: int = Field(100, gt=0, description="steps between two validations")
     patience: int | None = Field(None, gt=0, description="end after this many validations without progress")
-    square_weight: float = Field(
-        0.0, ge=0, description="weight of the mean square in the loss, beside the mean absolute error"
+    target: Literal["absolute", "gauge", "residual"] = Field(
+        "absolute", description="what is learned: H; H - mu S with one mu per structure; H - H0, where the data have an H0"
     )
-    trace_weight: float = Field(0.3, ge=0, description="lambda of the trace loss, relative to the loss of the blocks")
+    loss: LossSection = LossSection()
     seed: int = Field(0, ge=0, description="seed of weights and batches")
     split_seed: int | None = Field(None, ge=0, description="seed of the split of the calculations; seed by default")
     precision: Literal["float32", "float64"] = Field("float32", description="floating-point numbers of the network")

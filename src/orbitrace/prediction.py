@@ -17,7 +17,14 @@ from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
 
-def predict(checkpoint: Path, structure: Structure, basis: Basis, overlap: Blocks, where: str = "structure") -> Blocks:
+def predict(
+    checkpoint: Path,
+    structure: Structure,
+    basis: Basis,
+    overlap: Blocks,
+    where: str = "structure",
+    initial: Blocks | None = None,
+) -> Blocks:
     """The Hamiltonian of a structure.
 
     Parameters
@@ -28,20 +35,22 @@ def predict(checkpoint: Path, structure: Structure, basis: Basis, overlap: Block
         The atoms, the basis of their overlap, and the overlap itself, whose pairs are those of the result.
     where
         What the structure comes from, for messages.
+    initial
+        eV; reference Hamiltonian H0 over the same pairs, for a network that learned H - H0.
 
     Returns
     -------
     Blocks
-        eV, over the pairs of the overlap, exactly Hermitian; on the energy zero of the training data.
+        eV, over the pairs of the overlap, exactly Hermitian; on the mean energy zero of the training data.
 
     Raises
     ------
     InputError
-        If the checkpoint is of another basis, lacks an element, or never saw pairs as close as some of these.
+        If the checkpoint is of another basis, lacks an element, never saw pairs as close as some of these, or needs H0.
     """
     trained = checkpoints.load(checkpoint)
     check_target(trained, structure, basis, overlap, checkpoint, where)
-    return Predictor(trained)(structure, overlap)
+    return Predictor(trained)(structure, overlap, initial, where)
 
 
 def check_target(
@@ -81,9 +90,13 @@ class Predictor:
             self.assembly = Assembly(trained.basis).to(device)
 
     @torch.no_grad()
-    def __call__(self, structure: Structure, overlap: Blocks) -> Blocks:
-        """Hamiltonian over the pairs of the overlap, eV."""
+    def __call__(
+        self, structure: Structure, overlap: Blocks, initial: Blocks | None = None, where: str = "structure"
+    ) -> Blocks:
+        """Hamiltonian over the pairs of the overlap, eV. Raises InputError if the network learned H - H0 and H0 is missing."""
+        known = self.labeller.known(structure, overlap, initial, where)
         sample = self.labeller.sample(structure, overlap)
         batch = collate([sample], self.dtype).to(self.device)
         values = self.assembly(batch, self.network(batch).irreps)
-        return to_blocks(sample.graph, overlap, values.cpu().numpy().astype(np.float64)).hermitian()
+        learned = to_blocks(sample.graph, overlap, values.cpu().numpy().astype(np.float64))
+        return known.with_values(known.values + learned.values).hermitian()

@@ -218,16 +218,18 @@ def overlap(structure: Path, table: Path, out: Path, settings: OverlapSection = 
 
 
 def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calculation:
-    """Checkpoint, structure, its overlap -> DeepH folder `out` with the predicted Hamiltonian."""
+    """Checkpoint, structure, its overlap (with H0, if the network learned H - H0) -> DeepH folder `out` with H."""
     from orbitrace import __version__, interchange, prediction
     from orbitrace.physics.calculation import Calculation, Provenance
 
     atoms = interchange.read_structure(structure)
     own, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
     _check_same_structure(own, atoms, overlap, structure)
-    hamiltonian = prediction.predict(checkpoint, atoms, basis, blocks, str(structure))
+    initial = interchange.read_initial_folder(overlap)
+    hamiltonian = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial)
     made = Provenance("orbitrace", __version__, str(checkpoint))
-    calculation = Calculation(atoms, basis, hamiltonian, blocks, None, n_electrons, _spin_of(hamiltonian, blocks), made)
+    spin = _spin_of(hamiltonian, blocks)
+    calculation = Calculation(atoms, basis, hamiltonian, blocks, None, n_electrons, spin, made, initial)
     interchange.write_folder(out, calculation)
     return calculation
 

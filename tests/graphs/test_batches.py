@@ -79,13 +79,13 @@ def test_labels_stand_in_the_order_of_the_members(which: list[int]) -> None:
         assert (ends == group.kind[0]).all()
         if not group.onsite:
             assert (batch.element[batch.target[group.members]] == group.kind[1]).all()
-        for name in ("reference", "scale", "hamiltonian", "traces"):
+        for name in ("scale", "residual", "traces"):
             rows = [getattr(s.labels, name)[k] for s in samples for k, g in enumerate(s.graph.groups) if g.kind == group.kind]
             np.testing.assert_array_equal(getattr(group, name), np.concatenate(rows))
         assert group.traces is not None
         assert group.n_basic_blocks == group.traces.shape[1]
-    whole = torch.cat([g.hamiltonian.reshape(-1) for g in batch.groups if g.hamiltonian is not None])
-    assert torch.equal(batch.hamiltonian, whole)
+    whole = torch.cat([g.residual.reshape(-1) for g in batch.groups if g.residual is not None])
+    assert torch.equal(batch.residual, whole)
     assert torch.equal(whole[batch.transposed], whole)  # DFT's H is Hermitian
 
 
@@ -102,20 +102,20 @@ def test_geometry_is_cast_after_it_was_subtracted() -> None:
     far = Structure(atoms.positions + 1e6, atoms.lattice, atoms.numbers, atoms.pbc)
     near, moved = (collate([sample(one, overlap(atoms))], torch.float32) for one in (atoms, far))
     torch.testing.assert_close(moved.ratio, near.ratio, rtol=1e-6, atol=0)
-    assert near.ratio.dtype == near.rotations[2].dtype == near.groups[0].reference.dtype == torch.float32
+    assert near.ratio.dtype == near.rotations[2].dtype == near.groups[0].scale.dtype == torch.float32
     assert near.source.dtype == near.transposed.dtype == torch.int64
 
 
 def test_a_batch_without_labels_says_so() -> None:
     batch = collate([sample(STRUCTURES["sheet"])], torch.float64)
-    assert all(g.hamiltonian is None and g.traces is None for g in batch.groups)
+    assert all(g.residual is None and g.traces is None for g in batch.groups)
     with pytest.raises(ValueError, match="no labels"):
-        _ = batch.hamiltonian
+        _ = batch.residual
 
 
 def test_a_mixed_batch_is_one_without_labels() -> None:
     batch = collate([*labelled([0]), sample(MANY[2])], torch.float64)
-    assert any(g.hamiltonian is None for g in batch.groups)
+    assert any(g.residual is None for g in batch.groups)
 
 
 def test_a_batch_moves_to_a_device_whole() -> None:

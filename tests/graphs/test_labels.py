@@ -20,7 +20,7 @@ from learner_cases import (
 )
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Sample
-from orbitrace.graphs.graph import irreps_of_kind, shell_pairs_of_kind
+from orbitrace.graphs.graph import group_values, irreps_of_kind, shell_pairs_of_kind
 from orbitrace.graphs.labels import FLOOR, Labeller, fit_labeller
 from orbitrace.graphs.traces import trace_labels
 from orbitrace.physics.blocks import Blocks
@@ -35,20 +35,18 @@ def by_name(name: str) -> tuple[Calculation, Sample]:
 
 
 def normalised(sample: Sample) -> list[np.ndarray]:
-    """Irreps of (H - reference) / scale, of every group."""
+    """Irreps of the residual / scale, of every group."""
     labels = sample.labels
     matrices = [irreps_of_kind(BASIS, g.kind).matrix for g in sample.graph.groups]
-    return [((h - r) @ m) / s for h, r, s, m in zip(labels.hamiltonian, labels.reference, labels.scale, matrices, strict=True)]
+    return [(x @ m) / s for x, s, m in zip(labels.residual, labels.scale, matrices, strict=True)]
 
 
 @pytest.mark.parametrize("name", list(STRUCTURES))
 def test_reference_and_scaled_irreps_give_h_back(name: str) -> None:
     c, sample = by_name(name)
-    labels = sample.labels
-    for group, x, reference, scale in zip(
-        sample.graph.groups, normalised(sample), labels.reference, labels.scale, strict=True
-    ):
-        h = reference + (x * scale) @ irreps_of_kind(BASIS, group.kind).matrix.T
+    known = labeller().known(c.structure, c.overlap)
+    for group, x, scale in zip(sample.graph.groups, normalised(sample), sample.labels.scale, strict=True):
+        h = group_values(known, group) + (x * scale) @ irreps_of_kind(BASIS, group.kind).matrix.T
         for k, block in zip(group.blocks, h, strict=True):
             np.testing.assert_allclose(block, c.hamiltonian.block(int(k)).reshape(-1), atol=1e-12)
 
@@ -163,13 +161,12 @@ def test_trace_labels_are_the_squared_norms_of_the_normalised_basic_blocks() -> 
         np.testing.assert_allclose(own[0], shard, rtol=1e-12)
 
 
-def test_a_structure_to_be_predicted_has_no_labels_but_reference_and_scale() -> None:
+def test_a_structure_to_be_predicted_has_no_labels_but_a_scale() -> None:
     c, labelled = by_name("crystal")
     bare = labeller().sample(c.structure, c.overlap)
-    assert bare.labels.hamiltonian == bare.labels.traces == []
-    for kind in ("reference", "scale"):
-        for one, two in zip(getattr(bare.labels, kind), getattr(labelled.labels, kind), strict=True):
-            np.testing.assert_array_equal(one, two)
+    assert bare.labels.residual == bare.labels.traces == []
+    for one, two in zip(bare.labels.scale, labelled.labels.scale, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_arrays_of_a_labeller_give_the_same_labels_to_the_last_bit() -> None:
@@ -177,7 +174,7 @@ def test_arrays_of_a_labeller_give_the_same_labels_to_the_last_bit() -> None:
     twin = Labeller.from_arrays(mine.to_arrays(), BASIS, mine.l_max)
     for c in (calculation(one) for one in STRUCTURES.values()):
         one, two = (of.sample(c.structure, c.overlap, c.hamiltonian).labels for of in (mine, twin))
-        for kind in ("reference", "scale", "hamiltonian", "traces"):
+        for kind in ("scale", "residual", "traces"):
             for left, right in zip(getattr(one, kind), getattr(two, kind), strict=True):
                 np.testing.assert_array_equal(left, right)
 
@@ -241,7 +238,7 @@ def test_a_pair_of_elements_that_never_met_is_refused() -> None:
     alone = fit_labeller(lambda: iter(apart), 0, "my data")
     both = structure(9, 4, elements=(5, 6))
     with pytest.raises(InputError, match="B-C are neighbours, which the training data never had"):
-        alone.sample(both, overlap(both))
+        alone.known(both, overlap(both))
 
 
 def test_one_calculation_of_one_atom_is_enough() -> None:
@@ -251,4 +248,4 @@ def test_one_calculation_of_one_atom_is_enough() -> None:
     near = Structure(np.zeros((1, 3)), 1.2 * np.eye(3), np.array([6]))
     labels = alone.sample(near, overlap(near)).labels
     assert all(np.isfinite(x).all() and (x >= FLOOR).all() for x in labels.scale)
-    assert all(np.isfinite(x).all() for x in labels.reference)
+    assert np.isfinite(alone.known(near, overlap(near)).values).all()

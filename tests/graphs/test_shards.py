@@ -275,7 +275,7 @@ def test_no_other_write_is_under_way_when_one_fails(path: Path, monkeypatch: pyt
     monkeypatch.setattr(store, "CHUNK_BYTES", 4000)
     monkeypatch.setattr(zarr.storage.LocalStore, "set", slow)
     write_shard(path, [("a", MIXED["a"])])
-    assert open_shard(path).offsets[-1, -1] * 8 > 2 * store.CHUNK_BYTES
+    assert open_shard(path).offsets[-1].max() * 8 > 2 * store.CHUNK_BYTES
     assert most == 1
 
 

@@ -138,9 +138,9 @@ def test_samples_are_labelled_and_the_same_each_time(shards: list[Path]) -> None
     assert len(samples) == 9
     first, again = samples[3], samples[3]
     assert first.name == "run/03"
-    np.testing.assert_array_equal(first.labels.hamiltonian[0], again.labels.hamiltonian[0])
+    np.testing.assert_array_equal(first.labels.residual[0], again.labels.residual[0])
     batch = Collate(torch.float64)([samples[0], samples[3]])
-    assert batch.hamiltonian.dtype == torch.float64
+    assert batch.residual.dtype == torch.float64
 
 
 def test_samples_travel_to_worker_processes(shards: list[Path]) -> None:
@@ -148,4 +148,4 @@ def test_samples_travel_to_worker_processes(shards: list[Path]) -> None:
     samples = Samples(corpus, corpus.items, labeller())
     _ = samples[0]
     twin = pickle.loads(pickle.dumps(samples))
-    np.testing.assert_array_equal(twin[4].labels.hamiltonian[0], samples[4].labels.hamiltonian[0])
+    np.testing.assert_array_equal(twin[4].labels.residual[0], samples[4].labels.residual[0])

@@ -8,17 +8,35 @@ import torch
 
 from learner_cases import STRUCTURES, calculation, labeller
 from orbitrace.graphs.batches import collate
+from orbitrace.learning import LossSection
+from orbitrace.training.levels import LevelErrors
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 
 
 def test_the_loss_of_h_is_the_mean_absolute_error_in_units_of_the_residual() -> None:
     error = torch.tensor([0.1, -0.3, 0.0, 0.2])
-    assert float(hamiltonian_loss(error, 0.1, 0.0)) == pytest.approx(1.5)
+    assert float(hamiltonian_loss(error, 0.1, LossSection())) == pytest.approx(1.5)
 
 
-def test_the_mean_square_can_be_mixed_in() -> None:
+def test_the_mean_square_can_be_mixed_in_or_taken_alone() -> None:
     error = torch.tensor([0.1, -0.3, 0.0, 0.2])
-    assert float(hamiltonian_loss(error, 0.1, 0.5)) == pytest.approx(1.5 + 0.5 * (1 + 9 + 0 + 4) / 4)
+    assert float(hamiltonian_loss(error, 0.1, LossSection(mse=0.5))) == pytest.approx(1.5 + 0.5 * (1 + 9 + 0 + 4) / 4)
+    assert float(hamiltonian_loss(error, 0.1, LossSection(mae=0, mse=2))) == pytest.approx(2 * (1 + 9 + 0 + 4) / 4)
+
+
+def test_errors_of_levels_are_mixed_in_by_their_weights() -> None:
+    error, levels = torch.tensor([0.1, -0.3]), LevelErrors(torch.tensor(0.5), torch.tensor(0.02))
+    loss = LossSection(mae=1.0, wavefunction=0.2, bands=3.0)
+    assert float(hamiltonian_loss(error, 0.1, loss, levels)) == pytest.approx(2.0 + 0.2 * 5.0 + 3.0 * 0.2)
+
+
+def test_no_level_in_the_window_at_some_k_is_a_step_without_a_gradient() -> None:
+    error = torch.tensor([0.1, -0.3], requires_grad=True)
+    loss = hamiltonian_loss(error, 0.1, LossSection(mae=0.0, bands=1.0), LevelErrors(None, None))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert error.grad is not None
+    assert not error.grad.any()
 
 
 def test_the_trace_loss_is_zero_for_perfect_traces_and_grows_with_their_error() -> None:

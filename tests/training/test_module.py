@@ -61,7 +61,7 @@ def test_validation_judges_the_average_and_gives_the_weights_back() -> None:
     c = calculation(STRUCTURES["molecule"])
     batch = collate([labeller().sample(c.structure, c.overlap, c.hamiltonian)], torch.float64)
     with torch.no_grad():
-        good = float((module(batch)[0] - batch.hamiltonian).abs().mean()) * 1000
+        good = float((module(batch)[0] - batch.residual).abs().mean()) * 1000
         for parameter in module.network.parameters():
             parameter += 0.5
         before = {name: p.clone() for name, p in module.network.named_parameters()}
@@ -87,7 +87,7 @@ def test_the_validation_error_is_a_mean_over_all_elements_of_all_structures() ->
         batch = collate([labeller().sample(c.structure, c.overlap, c.hamiltonian)], torch.float64)
         with torch.no_grad():
             module.validation_step(batch, 0)
-            error = module(batch)[0] - batch.hamiltonian
+            error = module(batch)[0] - batch.residual
         total, count = total + float(error.abs().sum()), count + error.numel()
     module.on_validation_epoch_end()
     assert logged["validation_mae"] == pytest.approx(1000 * total / count, rel=1e-6)

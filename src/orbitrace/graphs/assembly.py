@@ -1,4 +1,7 @@
-"""From a network's irreps to a Hamiltonian: scale, Clebsch-Gordan, reference, and Hermiticity by construction."""
+"""From a network's irreps to its part of a Hamiltonian: scale, Clebsch-Gordan, and Hermiticity by construction.
+
+The rest of H, known beforehand, is added in float64 where predictions are made (`Labeller.known`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from orbitrace.physics.structure import Floats
 
 
 class Assembly(nn.Module):
-    """Normalised irreps -> elements of H, for the blocks of a batch in the order of its groups."""
+    """Normalised irreps -> elements of the residual of H, for the blocks of a batch in the order of its groups."""
 
     def __init__(self, basis: Basis) -> None:
         super().__init__()
@@ -30,9 +33,7 @@ class Assembly(nn.Module):
         """[elements of all blocks] eV; H[j, i, -R] is the transpose of H[i, j, R] by construction, unless the two directions
         are to be `independent`.
         """
-        blocks = [
-            g.reference + (x * g.scale) @ getattr(self, _name(g.kind)).T for g, x in zip(batch.groups, irreps, strict=True)
-        ]
+        blocks = [(x * g.scale) @ getattr(self, _name(g.kind)).T for g, x in zip(batch.groups, irreps, strict=True)]
         values = torch.cat([b.reshape(-1) for b in blocks])
         if independent:
             return values

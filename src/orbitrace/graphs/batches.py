@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orbitrace.graphs.graph import Graph, Kind
+from orbitrace.graphs.pencils import Pencil, batched
 from orbitrace.nets.radial import envelope
 from orbitrace.physics.structure import Floats, Ints
 
@@ -21,19 +22,16 @@ class Labels:
 
     Parameters
     ----------
-    reference
-        [g, n_i * n_j] eV: the part of H that is known beforehand (two-centre average).
     scale
-        [g, n_i * n_j] eV: typical size of what is left, for every component of the irreps.
-    hamiltonian
-        [g, n_i * n_j] eV: H itself; empty list for a structure to be predicted.
+        [g, n_i * n_j] eV: typical size of the residual, for every component of the irreps.
+    residual
+        [g, n_i * n_j] eV: H without what is known beforehand, subtracted in float64; empty list where H is to be predicted.
     traces
-        [g, basic blocks] squared norms of the basic blocks of (H - reference) / scale; empty list likewise.
+        [g, basic blocks] squared norms of the basic blocks of residual / scale; empty list likewise.
     """
 
-    reference: list[Floats]
     scale: list[Floats]
-    hamiltonian: list[Floats]
+    residual: list[Floats]
     traces: list[Floats]
 
 
@@ -44,6 +42,7 @@ class Sample:
     name: str
     graph: Graph
     labels: Labels
+    pencil: Pencil | None = None  # for losses of levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +51,8 @@ class Group:
 
     kind: Kind
     members: Tensor
-    reference: Tensor
     scale: Tensor
-    hamiltonian: Tensor | None
+    residual: Tensor | None
     traces: Tensor | None
     n_basic_blocks: int
 
@@ -67,8 +65,7 @@ class Group:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Several graphs as one; `graph` [n_atoms] says which one an atom belongs to. `transposed` [elements of all blocks]: where
-    the Hermitian partner of each element of H
-    stands.
+    the Hermitian partner of each element of H stands. `pencils`: H and S of each structure, if all samples have theirs.
     """
 
     n_atoms: int
@@ -82,6 +79,7 @@ class Batch:
     rotations: list[Tensor]
     groups: list[Group]
     transposed: Tensor
+    pencils: list[Pencil] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -94,9 +92,9 @@ class Batch:
         return pinned
 
     @property
-    def hamiltonian(self) -> Tensor:
+    def residual(self) -> Tensor:
         """[elements of all blocks] eV, the labels in the order of the groups."""
-        return torch.cat([_known(g.hamiltonian).reshape(-1) for g in self.groups])
+        return torch.cat([_labels(g.residual).reshape(-1) for g in self.groups])
 
 
 def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Batch:
@@ -128,6 +126,7 @@ def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Ba
         rotations=[tensor([g.rotations[l] for g in graphs]) for l in range(n_l)],
         groups=groups,
         transposed=torch.as_tensor(_transposed(kinds, groups, slots)),
+        pencils=batched([s.pencil for s in samples if s.pencil is not None]),
     )
 
 
@@ -140,14 +139,13 @@ def _group(kind: Kind, samples: Sequence[Sample], atoms: Ints, edges: Ints, tens
     # The reverse kind has as many blocks, sample by sample, so the offset of a partner is that of its own block.
     starts = np.concatenate([[0], np.cumsum([len(g.members) for g in chosen])])
     partners = np.concatenate([g.partners + s for g, s in zip(chosen, starts, strict=False)])
-    known = all(lab.hamiltonian for lab, _ in labels)
+    known = all(lab.residual for lab, _ in labels)
     traces = tensor([lab.traces[k] for lab, k in labels]) if known else None
     group = Group(
         kind=kind,
         members=torch.as_tensor(np.concatenate([g.members + offsets[n] for (n, _), g in zip(parts, chosen, strict=True)])),
-        reference=tensor([lab.reference[k] for lab, k in labels]),
         scale=tensor([lab.scale[k] for lab, k in labels]),
-        hamiltonian=tensor([lab.hamiltonian[k] for lab, k in labels]) if known else None,
+        residual=tensor([lab.residual[k] for lab, k in labels]) if known else None,
         traces=traces,
         n_basic_blocks=0 if traces is None else traces.shape[1],
     )
@@ -170,10 +168,10 @@ def _transposed(kinds: list[Kind], groups: list[Group], partners: list[Ints]) ->
 
 def _orbital_counts(kinds: list[Kind], groups: list[Group]) -> dict[int, int]:
     """Orbitals of each element that occurs; every element has on-site blocks."""
-    return {k[0]: round(g.reference.shape[1] ** 0.5) for k, g in zip(kinds, groups, strict=True) if len(k) == 1}
+    return {k[0]: round(g.scale.shape[1] ** 0.5) for k, g in zip(kinds, groups, strict=True) if len(k) == 1}
 
 
-def _known(labels: Tensor | None) -> Tensor:
+def _labels(labels: Tensor | None) -> Tensor:
     if labels is None:
         raise ValueError("the batch has no labels")
     return labels
@@ -185,6 +183,6 @@ def _mapped(item: Any, function: Any) -> Any:
         return function(item)
     if isinstance(item, list):
         return [_mapped(x, function) for x in item]
-    if isinstance(item, Batch | Group):
+    if isinstance(item, Batch | Group | Pencil):
         return replace(item, **{f.name: _mapped(getattr(item, f.name), function) for f in fields(item)})
     return item

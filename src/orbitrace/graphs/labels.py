@@ -1,8 +1,9 @@
 """Labels: what of H a network has to learn, and on which scale.
 
-H = reference + scale * x. The reference is the two-centre part of H, averaged over the training data as a function of distance
-(`physics.two_centre`); the scale is the root mean square of what is left, per pair of elements, irrep and distance. Both
-depend on lengths and elements alone, so x transforms as H does, and is of order one for near and far pairs alike.
+H = known + scale * x. What is known beforehand is the two-centre part of H, averaged over the training data as a function of
+distance (`physics.two_centre`), and what the target adds to it (`graphs.targets`). The scale is the root mean square of what
+is left, per pair of elements, irrep and distance. They depend on lengths and elements alone (an H0 turns as H does), so x
+transforms as H does, and is of order one for near and far pairs alike.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Labels, Sample
 from orbitrace.graphs.graph import BlockGroup, Graph, Kind, group_values, irreps_of_kind, make_graph, shell_pairs_of_kind
+from orbitrace.graphs.targets import ABSOLUTE, TARGETS, Split, Target, check_target, fit_reference
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import SYMBOLS, Basis
 from orbitrace.physics.structure import Floats, Ints, Structure
-from orbitrace.physics.two_centre import TwoCentreTable, fit_two_centre
+from orbitrace.physics.two_centre import TwoCentreTable
 
 KNOTS = 25  # of the scale, on [0, cutoff of the pair]
 FLOOR = 1e-6  # eV; channels that vanish by symmetry have no spread
@@ -50,13 +52,13 @@ def _hat(ratio: Floats) -> tuple[Ints, Floats]:
     return left, x - left
 
 
-def fit_scales(samples: Iterable[tuple[Graph, Blocks, Blocks]], basis: Basis) -> Scales:
-    """Scales from (graph, H, reference) of the training structures, which are read once and not kept."""
+def fit_scales(samples: Iterable[tuple[Graph, Blocks]], basis: Basis) -> Scales:
+    """Scales from (graph, residual) of the training structures, which are read once and not kept."""
     sums: dict[Kind, Floats] = {}
     weights: dict[Kind, Floats] = {}
-    for graph, hamiltonian, reference in samples:
+    for graph, residual in samples:
         for group in graph.groups:
-            x = _irreps(basis, group, hamiltonian, reference)
+            x = group_values(residual, group) @ irreps_of_kind(basis, group.kind).matrix
             squares = _mean_over_m(x**2, basis, group.kind)
             if len(group.kind) == 1:
                 hats = np.ones((len(x), 1))
@@ -78,12 +80,6 @@ def _root_mean_square(sums: Floats, weights: Floats) -> Floats:
     return spread
 
 
-def _irreps(basis: Basis, group: BlockGroup, hamiltonian: Blocks, reference: Blocks) -> Floats:
-    matrix = irreps_of_kind(basis, group.kind).matrix
-    x: Floats = (group_values(hamiltonian, group) - group_values(reference, group)) @ matrix
-    return x
-
-
 def _mean_over_m(squares: Floats, basis: Basis, kind: Kind) -> Floats:
     """Every component replaced by the mean over its irrep, so that scaling keeps equivariance."""
     result, at = np.empty_like(squares), 0
@@ -94,17 +90,16 @@ def _mean_over_m(squares: Floats, basis: Basis, kind: Kind) -> Floats:
     return result
 
 
-def make_labels(graph: Graph, basis: Basis, reference: Blocks, scales: Scales, hamiltonian: Blocks | None) -> Labels:
-    """Labels of one structure; `hamiltonian` is None for a structure to be predicted."""
+def make_labels(graph: Graph, basis: Basis, scales: Scales, residual: Blocks | None) -> Labels:
+    """Labels of one structure; `residual`, what the reference leaves of H, is None for a structure to be predicted."""
     scale = [scales.at(group, graph) for group in graph.groups]
-    known = [] if hamiltonian is None else [group_values(hamiltonian, g) for g in graph.groups]
+    values = [] if residual is None else [group_values(residual, g) for g in graph.groups]
     traces = []
-    if hamiltonian is not None:
-        for group, s in zip(graph.groups, scale, strict=True):
-            x = _irreps(basis, group, hamiltonian, reference) / s
-            basic, count = shell_pairs_of_kind(basis, group.kind)
-            traces.append(x**2 @ (basic[:, None] == np.arange(count)))
-    return Labels([group_values(reference, g) for g in graph.groups], scale, known, traces)
+    for group, part, s in zip(graph.groups, values, scale, strict=False):
+        x = part @ irreps_of_kind(basis, group.kind).matrix / s
+        basic, count = shell_pairs_of_kind(basis, group.kind)
+        traces.append(x**2 @ (basic[:, None] == np.arange(count)))
+    return Labels(scale, values, traces)
 
 
 def check_learnable(calculation: Calculation, where: str) -> None:
@@ -158,20 +153,44 @@ class Labeller:
         Size of what is left.
     l_max
         Largest l of the rotations that the network wants.
+    split
+        Which part of H is learned.
     """
 
     basis: Basis
     reference: TwoCentreTable
     scales: Scales
     l_max: int
+    split: Split = ABSOLUTE
 
-    def sample(self, structure: Structure, overlap: Blocks, hamiltonian: Blocks | None = None, name: str = "") -> Sample:
-        """One structure, with labels if its H is given. Raises InputError if H and overlap are not over the same pairs."""
+    def sample(
+        self,
+        structure: Structure,
+        overlap: Blocks,
+        hamiltonian: Blocks | None = None,
+        name: str = "",
+        initial: Blocks | None = None,
+    ) -> Sample:
+        """One structure, with labels if its H (and, where the target needs it, H0) is given.
+
+        Raises
+        ------
+        InputError
+            If H and overlap are not over the same pairs, or H0 is needed and missing.
+        """
+        graph = make_graph(structure, self.basis, overlap, self.l_max)
+        residual = None
         if hamiltonian is not None:
             _check_pairs(hamiltonian, overlap, name or "structure")
-        graph = make_graph(structure, self.basis, overlap, self.l_max)
+            reference = self.reference.blocks(structure, self.basis, overlap.pairs)
+            learned = self.split.learned(hamiltonian, overlap, initial, reference, name or "structure")
+            residual = learned.with_values(learned.values - reference.values)
+        return Sample(name, graph, make_labels(graph, self.basis, self.scales, residual))
+
+    def known(self, structure: Structure, overlap: Blocks, initial: Blocks | None = None, where: str = "structure") -> Blocks:
+        """What is added to the network's part of H, eV. Raises InputError if the target needs H0 and it is missing."""
         reference = self.reference.blocks(structure, self.basis, overlap.pairs)
-        return Sample(name, graph, make_labels(graph, self.basis, reference, self.scales, hamiltonian))
+        return self.split.known(reference, overlap, initial, where)
 
     def check_neighbours(self, structure: Structure, overlap: Blocks, where: str) -> None:
         """Refuse pairs of elements that never were neighbours in the training data, with an InputError."""
@@ -185,7 +204,8 @@ class Labeller:
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything but the basis as plain arrays, for a checkpoint."""
         scales = {"scale_" + "_".join(map(str, kind)): table for kind, table in self.scales.tables.items()}
-        return {**{f"reference_{key}": value for key, value in self.reference.to_arrays().items()}, **scales}
+        split = {"target": np.array(TARGETS.index(self.split.target)), "zero": np.array(self.split.zero)}
+        return {**{f"reference_{key}": value for key, value in self.reference.to_arrays().items()}, **scales, **split}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[np.generic]], basis: Basis, l_max: int) -> Labeller:
@@ -196,36 +216,34 @@ class Labeller:
             for key, x in arrays.items()
             if key.startswith("scale_")
         }
-        return Labeller(basis, TwoCentreTable.from_arrays(reference), Scales(tables), l_max)
+        split = Split(TARGETS[int(arrays.get("target", 0))], float(arrays.get("zero", 0.0)))  # both are new
+        return Labeller(basis, TwoCentreTable.from_arrays(reference), Scales(tables), l_max, split)
 
 
-def fit_labeller(calculations: Callable[[], Iterator[Calculation]], l_max: int, where: str) -> Labeller:
-    """Reference and scales from training calculations, which are passed over twice and never kept together.
+def fit_labeller(
+    calculations: Callable[[], Iterator[Calculation]], l_max: int, where: str, target: Target = "absolute"
+) -> Labeller:
+    """Reference and scales from training calculations, which are passed over some times and never kept together.
 
     Raises
     ------
     InputError
-        If the calculations have two bases for one element, or are not learnable.
+        If the calculations have two bases for one element, are not learnable, or lack what the target needs.
     """
     basis: Basis | None = None
     for calculation in calculations():
         check_learnable(calculation, where)
+        check_target(calculation, target, where)
         basis = calculation.basis if basis is None else basis.merged(calculation.basis, _place(calculation, where))
     if basis is None:
         raise InputError(where, "no calculations", "at least one to train on")
-    whole = basis
-    # The basis of all, whose inferred radii explain every pair.
-    samples = ((c.structure, whole.restricted(c.structure.elements), c.hamiltonian) for c in calculations())
-    table = fit_two_centre(samples, "smooth", where)
-    scales = fit_scales(
-        (
-            (
-                make_graph(c.structure, whole, c.overlap, 0),
-                c.hamiltonian,
-                table.blocks(c.structure, whole, c.hamiltonian.pairs),
-            )
-            for c in calculations()
-        ),
-        whole,
-    )
-    return Labeller(whole, table, scales, l_max)
+    whole = basis  # of all, whose inferred radii explain every pair
+    table, split = fit_reference(calculations, whole, target, where)
+
+    def samples() -> Iterator[tuple[Graph, Blocks]]:
+        for c in calculations():
+            reference = table.blocks(c.structure, whole, c.hamiltonian.pairs)
+            learned = split.learned(c.hamiltonian, c.overlap, c.initial, reference)
+            yield make_graph(c.structure, whole, c.overlap, 0), learned.with_values(learned.values - reference.values)
+
+    return Labeller(whole, table, fit_scales(samples(), whole), l_max, split)

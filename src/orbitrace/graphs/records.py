@@ -31,8 +31,8 @@ class Column(NamedTuple):
     about: str
 
 
-# Columns of the table `offsets` [n_calculations + 1, 6]
-OFFSETS = ("atoms", "pairs", "overlap_pairs", "hamiltonian", "overlap", "traces")
+# Columns of the table `offsets` [n_calculations + 1, 7]. New ones come last: a shard of before is one in which they are empty.
+OFFSETS = ("atoms", "pairs", "overlap_pairs", "hamiltonian", "overlap", "traces", "initial")
 
 COLUMNS: dict[str, Column] = {
     "lattice": Column("float64", (3, 3), None, "rows are the lattice vectors, Å"),
@@ -49,6 +49,7 @@ COLUMNS: dict[str, Column] = {
     "hamiltonian": Column("float64", (), "hamiltonian", "blocks one after the other, row-major, eV"),
     "overlap": Column("float64", (), "overlap", "blocks one after the other, row-major"),
     "traces": Column("float64", (), "traces", "tr(Q Q^dagger) of every shell pair of every pair of atoms, eV²"),
+    "initial": Column("float64", (), "initial", "reference Hamiltonian H0, laid out as `hamiltonian`, or none"),
 }
 
 _SPINS = tuple(Spin)
@@ -64,7 +65,7 @@ class Record:
     rows: Mapping[str, Array]
 
     def sizes(self) -> NDArray[np.int64]:
-        """Rows that each column of `offsets` counts: [6]."""
+        """Rows that each column of `offsets` counts: [7]."""
         counted = {c.counts: len(self.rows[name]) for name, c in COLUMNS.items() if c.counts}
         return np.array([counted[name] for name in OFFSETS], dtype=np.int64)
 
@@ -99,6 +100,7 @@ def encode(calculation_id: str, calculation: Calculation) -> Record:
         "hamiltonian": np.ascontiguousarray(c.hamiltonian.values).view(np.float64),
         "overlap": c.overlap.values,
         "traces": traces,
+        "initial": () if c.initial is None else _like_hamiltonian(c.initial, c.hamiltonian, calculation_id),
     }
     rows = {name: np.ascontiguousarray(values[name], dtype=COLUMNS[name].dtype) for name in COLUMNS}
     return Record(calculation_id, c.basis.restricted(structure.elements), _plain(c.provenance), rows)
@@ -114,18 +116,32 @@ def decode(rows: Mapping[str, Array], basis: Basis, provenance: Provenance) -> C
     structure = decode_structure(rows)
     spin = _SPINS[int(rows["spin"][0])]
     own = basis.restricted(structure.elements)
-    hamiltonian: Values = rows["hamiltonian"].view(np.complex128) if rows["complex"][0] else rows["hamiltonian"]
+
+    def values(name: str) -> Values:
+        return rows[name].view(np.complex128) if rows["complex"][0] else rows[name]
+
     overlap_pairs = rows["overlap_pairs"] if len(rows["overlap_pairs"]) or not len(rows["overlap"]) else rows["pairs"]
     return Calculation(
         structure,
         own,
-        _blocks(rows["pairs"], structure, own, hamiltonian, spin.components),
+        _blocks(rows["pairs"], structure, own, values("hamiltonian"), spin.components),
         _blocks(overlap_pairs, structure, own, rows["overlap"], 1),
         _or_none(rows["fermi_level"][0]),
         _or_none(rows["n_electrons"][0]),
         spin,
         provenance,
+        _blocks(rows["pairs"], structure, own, values("initial"), spin.components) if len(rows["initial"]) else None,
     )
+
+
+def _like_hamiltonian(initial: Blocks, hamiltonian: Blocks, calculation_id: str) -> Array:
+    """The values of H0 as those of H are kept. Raises InputError if it is not over the same pairs and shells, or complex."""
+    if not np.array_equal(initial.pairs, hamiltonian.pairs) or not np.array_equal(initial.shapes, hamiltonian.shapes):
+        found = f"its reference Hamiltonian H0 has {initial.n_pairs} blocks over other pairs or shells than H"
+        raise InputError(f"calculation {calculation_id}", found, f"the {hamiltonian.n_pairs} blocks of H")
+    if np.iscomplexobj(initial.values) and not np.iscomplexobj(hamiltonian.values):
+        raise InputError(f"calculation {calculation_id}", "its reference Hamiltonian H0 is complex", "a real one, as H is")
+    return np.ascontiguousarray(initial.values, dtype=hamiltonian.values.dtype).view(np.float64)
 
 
 def _blocks(pairs: Array, structure: Structure, basis: Basis, values: Values, spin: int) -> Blocks:

@@ -1,7 +1,7 @@
 """Shards: many calculations in one zarr v3 store of flat arrays.
 
 Every column of `records.COLUMNS` is one array, uncompressed, to which each calculation adds its rows; `offsets`
-[n_calculations + 1, 6] says which rows are whose. The attributes of the store hold the ids, the provenances, the basis of all
+[n_calculations + 1, 7] says which rows are whose. The attributes of the store hold the ids, the provenances, the basis of all
 elements, the version of this layout, the sha256 of each array, and the digest of the whole. The store is written into a
 temporary sibling, its attributes last, and then renamed: what has the name of a shard is complete.
 """
@@ -171,7 +171,7 @@ class Shard:
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
-        """[n_calculations + 1, 6] first row of each calculation in each of `records.OFFSETS`."""
+        """[n_calculations + 1, 7] first row of each calculation in each of `records.OFFSETS`."""
         return np.asarray(self._read("offsets", itemgetter(slice(None))))
 
     def verify(self) -> None:
@@ -202,6 +202,8 @@ class Shard:
             counts = COLUMNS[name].counts
             if counts is None:
                 rows[name] = self._single[name][k : k + 1]
+            elif counts not in self._attributes["offsets"]:  # a column newer than this shard
+                rows[name] = np.zeros((0, *COLUMNS[name].row), dtype=COLUMNS[name].dtype)
             else:
                 span = slice(*(int(row) for row in self.offsets[k : k + 2, OFFSETS.index(counts)]))
                 rows[name] = self._read(name, itemgetter(span))

@@ -1,6 +1,7 @@
 """Calculations and structures in the files that other tools of the field read and write.
 
 The DeepH 2026 folder holds ``POSCAR``, ``info.json``, ``overlap.h5``, and ``hamiltonian.h5`` unless only the overlap is known.
+``initial_hamiltonian.h5``, if it is there, is a reference Hamiltonian H0 of the same form (only ours: other tools ignore it).
 Each HDF5 file has four flat, uncompressed arrays: ``atom_pairs`` [n, 5] (Rx, Ry, Rz, i, j from 0), ``chunk_shapes`` [n, 2],
 ``chunk_boundaries`` [n + 1] and ``entries``: eV, orbitals in e3nn order, with spin complex blocks [[uu, ud], [du, dd]] (the
 overlap is never spin-doubled). These are the conventions of the house, but for the atoms, which other tools expect grouped by
@@ -11,6 +12,7 @@ basis, the kind of spin, open directions, provenance), so that our own folders c
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,11 @@ from orbitrace.interchange._header import INFO, POSCAR, SECTION, Header, read_he
 from orbitrace.interchange._poscar import to_poscar
 from orbitrace.interchange._store import (
     HAMILTONIAN,
+    INITIAL,
     OVERLAP,
     over_same_pairs,
     read_hamiltonian,
+    read_initial,
     read_overlap,
     smallest_radii,
     write_blocks,
@@ -39,6 +43,7 @@ from orbitrace.physics.structure import Structure
 __all__ = [
     "from_ase",
     "read_folder",
+    "read_initial_folder",
     "read_overlap_folder",
     "read_structure",
     "to_ase",
@@ -47,7 +52,7 @@ __all__ = [
     "write_structure",
 ]
 
-FILES = (POSCAR, OVERLAP, HAMILTONIAN, INFO)  # info.json comes last: a folder without it is not complete
+FILES = (POSCAR, OVERLAP, HAMILTONIAN, INITIAL, INFO)  # info.json comes last: a folder without it is not complete
 
 
 def write_folder(folder: Path, calculation: Calculation) -> None:
@@ -60,13 +65,18 @@ def write_folder(folder: Path, calculation: Calculation) -> None:
     """
     c = calculation
     info = to_info(c.structure, c.basis, c.spin, c.fermi_level, c.n_electrons, c.provenance)
-    _write(Path(folder), c.structure, info, c.overlap, c.hamiltonian)
+    _write(Path(folder), c.structure, info, {OVERLAP: c.overlap, HAMILTONIAN: c.hamiltonian, INITIAL: c.initial})
 
 
 def write_overlap_folder(
-    folder: Path, structure: Structure, basis: Basis, overlap: Blocks, n_electrons: float | None = None
+    folder: Path,
+    structure: Structure,
+    basis: Basis,
+    overlap: Blocks,
+    n_electrons: float | None = None,
+    initial: Blocks | None = None,
 ) -> None:
-    """Write a DeepH 2026 folder with an overlap and no Hamiltonian: what a prediction starts from.
+    """Write a DeepH 2026 folder with an overlap and no Hamiltonian but perhaps an H0: what a prediction starts from.
 
     Raises
     ------
@@ -74,7 +84,7 @@ def write_overlap_folder(
         As `write_folder`.
     """
     info = to_info(structure, basis, Spin.NONE, None, n_electrons, Provenance("orbitrace", __version__))
-    _write(Path(folder), structure, info, overlap, None)
+    _write(Path(folder), structure, info, {OVERLAP: overlap, INITIAL: initial})
 
 
 def read_folder(folder: Path) -> Calculation:
@@ -90,7 +100,9 @@ def read_folder(folder: Path) -> Calculation:
         If files are missing or damaged, or do not fit together.
     """
     header = read_header(Path(folder))
-    hamiltonian, overlap = over_same_pairs(header, read_hamiltonian(header), read_overlap(header))
+    given = read_initial(header)
+    hamiltonians = [read_hamiltonian(header), *([given] if given is not None else [])]
+    overlap, hamiltonian, *initial = over_same_pairs(header, read_overlap(header), *hamiltonians)
     structure, basis = _structure_and_basis(header, overlap)
     back = np.argsort(header.order)
     return Calculation(
@@ -102,6 +114,7 @@ def read_folder(folder: Path) -> Calculation:
         n_electrons=header.n_electrons,
         spin=header.spin,
         provenance=header.provenance,
+        initial=initial[0].reordered(back) if initial else None,
     )
 
 
@@ -119,7 +132,20 @@ def read_overlap_folder(folder: Path) -> tuple[Structure, Basis, Blocks, float |
     return structure, basis, overlap.reordered(np.argsort(header.order)), header.n_electrons
 
 
-def _write(folder: Path, structure: Structure, info: dict[str, Any], overlap: Blocks, hamiltonian: Blocks | None) -> None:
+def read_initial_folder(folder: Path) -> Blocks | None:
+    """The reference Hamiltonian H0 of a DeepH 2026 folder, eV, if it has one, with or without a Hamiltonian.
+
+    Raises
+    ------
+    InputError
+        As `read_folder`.
+    """
+    header = read_header(Path(folder))
+    initial = read_initial(header)
+    return None if initial is None else initial.reordered(np.argsort(header.order))
+
+
+def _write(folder: Path, structure: Structure, info: dict[str, Any], matrices: Mapping[str, Blocks | None]) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "a file stands there", "a folder, or nothing yet", "Choose another name")
     order = np.array(info[SECTION]["atoms"], dtype=np.int64)
@@ -127,9 +153,9 @@ def _write(folder: Path, structure: Structure, info: dict[str, Any], overlap: Bl
     def fill(partial: Path) -> None:
         (partial / POSCAR).write_text(to_poscar(structure, order), encoding="utf-8")
         (partial / INFO).write_text(_json(info), encoding="utf-8")
-        write_blocks(partial / OVERLAP, overlap.reordered(order))
-        if hamiltonian is not None:
-            write_blocks(partial / HAMILTONIAN, hamiltonian.reordered(order), spinful=info["spinful"])
+        for name, blocks in matrices.items():
+            if blocks is not None:
+                write_blocks(partial / name, blocks.reordered(order), spinful=info["spinful"] and name != OVERLAP)
 
     move_in(filled(folder, fill), folder, FILES)
 

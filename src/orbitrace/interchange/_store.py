@@ -1,4 +1,4 @@
-"""``hamiltonian.h5`` and ``overlap.h5`` of a DeepH 2026 folder: flat arrays of blocks."""
+"""The HDF5 files of a DeepH 2026 folder: flat arrays of blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orbitrace.physics.calculation import Spin
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Ints, Structure
 
-OVERLAP, HAMILTONIAN = "overlap.h5", "hamiltonian.h5"
+OVERLAP, HAMILTONIAN, INITIAL = "overlap.h5", "hamiltonian.h5", "initial_hamiltonian.h5"
 _LEAST = 0.01  # Å; radius of an element whose atoms have no neighbours at all, of which the pairs say nothing
 
 
@@ -45,15 +45,15 @@ def read_overlap(header: Header) -> Blocks:
     return _real(file, blocks)
 
 
-def read_hamiltonian(header: Header) -> Blocks:
-    """The Hamiltonian, eV: complex if the spin is non-collinear, else real.
+def read_hamiltonian(header: Header, name: str = HAMILTONIAN) -> Blocks:
+    """The Hamiltonian, or another of its kind, eV: complex if the spin is non-collinear, else real.
 
     Raises
     ------
     InputError
         As `read_overlap`.
     """
-    file = header.folder / HAMILTONIAN
+    file = header.folder / name
     blocks = _read(file)
     _check_atoms(file, blocks, header)
     _check_shapes(file, blocks, header, header.spin.components)
@@ -62,15 +62,21 @@ def read_hamiltonian(header: Header) -> Blocks:
     return _real(file, blocks)
 
 
-def over_same_pairs(header: Header, hamiltonian: Blocks, overlap: Blocks) -> tuple[Blocks, Blocks]:
-    """Both matrices over the pairs of either; what is added is zero."""
-    if np.array_equal(hamiltonian.pairs, overlap.pairs):
-        return hamiltonian, overlap
-    pairs, places = np.unique(np.concatenate([hamiltonian.pairs, overlap.pairs]), axis=0, return_inverse=True)
-    shapes, n = _shapes(pairs, header), hamiltonian.n_pairs
-    return (
-        _spread(hamiltonian, pairs, shapes * header.spin.components, places.reshape(-1)[:n]),
-        _spread(overlap, pairs, shapes, places.reshape(-1)[n:]),
+def read_initial(header: Header) -> Blocks | None:
+    """The reference Hamiltonian H0, eV, where there is one. Raises InputError as `read_overlap`."""
+    return read_hamiltonian(header, INITIAL) if (header.folder / INITIAL).is_file() else None
+
+
+def over_same_pairs(header: Header, overlap: Blocks, *hamiltonians: Blocks) -> tuple[Blocks, ...]:
+    """All matrices over the pairs of any; what is added is zero."""
+    matrices = (overlap, *hamiltonians)
+    if all(np.array_equal(h.pairs, overlap.pairs) for h in hamiltonians):
+        return matrices
+    pairs, places = np.unique(np.concatenate([x.pairs for x in matrices]), axis=0, return_inverse=True)
+    parts = np.split(places.reshape(-1), np.cumsum([x.n_pairs for x in matrices])[:-1])
+    shapes, spin = _shapes(pairs, header), header.spin.components
+    return tuple(
+        _spread(x, pairs, shapes * (1 if x is overlap else spin), part) for x, part in zip(matrices, parts, strict=True)
     )
 
 

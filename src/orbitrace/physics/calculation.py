@@ -52,6 +52,9 @@ class Calculation:
         Electrons per cell that the orbitals hold; None where it is not known.
     spin, provenance
         Treatment of spin; where this comes from.
+    initial
+        Blocks in eV of a reference Hamiltonian H0, e.g. that of the starting density, over the pairs of `hamiltonian` and with
+        its spin; None where there is none.
     """
 
     structure: Structure
@@ -62,3 +65,4 @@ class Calculation:
     n_electrons: float | None
     spin: Spin
     provenance: Provenance
+    initial: Blocks | None = None

@@ -41,21 +41,25 @@ def to_house(raw: RawCalculation, order: Order) -> Calculation:
     of_h = _Source(raw, raw.pairs, order, pairs, places)
     of_s = of_h if raw.overlap_pairs is None else _Source(raw, raw.overlap_pairs, order, pairs, places)
     overlap = adjoint.hermitian(of_s.take(raw.overlap, "the overlap"), "the overlap")
-    names = {*COMPONENTS[raw.spin], *raw.hamiltonian}
-    components = {name: of_h.take(raw.hamiltonian[name], "the Hamiltonian") for name in sorted(names)}
-    if raw.spin is Spin.NONE:
-        hamiltonian = adjoint.hermitian(components[""], "the Hamiltonian")
-    else:
-        hamiltonian = _join_spin(_hermitian_spin(components, adjoint), places)
+
+    def whole(parts: Mapping[str, Values], what: str) -> Blocks:
+        components = {name: of_h.take(parts[name], what) for name in sorted({*COMPONENTS[raw.spin], *parts})}
+        if raw.spin is Spin.NONE:
+            values = adjoint.hermitian(components[""], what)
+        else:
+            values = _join_spin(_hermitian_spin(components, adjoint), places)
+        return Blocks(pairs, places.shapes * raw.spin.components, values)
+
     return Calculation(
         structure=_open_directions(raw.structure, pairs),
         basis=raw.basis,
-        hamiltonian=Blocks(pairs, places.shapes * raw.spin.components, hamiltonian),
+        hamiltonian=whole(raw.hamiltonian, "the Hamiltonian"),
         overlap=Blocks(pairs, places.shapes, overlap),
         fermi_level=raw.fermi_level,
         n_electrons=raw.n_electrons,
         spin=raw.spin,
         provenance=raw.provenance,
+        initial=None if raw.initial is None else whole(raw.initial, "the reference Hamiltonian H0"),
     )
 
 

@@ -44,6 +44,8 @@ class RawCalculation:
         Pairs of the overlap, where a code keeps it over other pairs than the Hamiltonian.
     file_shells
         For elements whose shells stand in the file in another order than by ascending l: the l of each shell in that order.
+    initial
+        A reference Hamiltonian H0, laid out as `hamiltonian`, where the files hold one.
     """
 
     structure: Structure
@@ -58,3 +60,4 @@ class RawCalculation:
     counted_electrons: float | None = None
     overlap_pairs: Pairs | None = None
     file_shells: Mapping[int, tuple[int, ...]] | None = None
+    initial: Mapping[str, Values] | None = None

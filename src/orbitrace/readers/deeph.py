@@ -14,7 +14,7 @@ from orbitrace.readers import _files
 from orbitrace.readers._raw import COMPONENTS, RawCalculation
 
 MARKERS = ("hamiltonian.h5",)
-BESIDE = ("POSCAR", "info.json", "overlap.h5")
+BESIDE = ("POSCAR", "info.json", "overlap.h5", "initial_hamiltonian.h5")
 ORDER: Order = plain_order()
 
 
@@ -28,7 +28,9 @@ def read(folder: Path) -> RawCalculation:
     """
     found = read_folder(folder)
     origin = found.provenance
-    names = (_files.the_only(folder, MARKERS), folder / "overlap.h5")
+    names = [_files.the_only(folder, MARKERS), folder / "overlap.h5"]
+    if found.initial is not None:
+        names.append(folder / "initial_hamiltonian.h5")
     hashes = {path.name: _files.sha256(path) for path in names}
     return RawCalculation(
         structure=found.structure,
@@ -40,6 +42,7 @@ def read(folder: Path) -> RawCalculation:
         n_electrons=found.n_electrons,
         spin=found.spin,
         provenance=Provenance(origin.code, origin.version, str(folder), {**origin.hashes, **hashes}),
+        initial=None if found.initial is None else _components(found.initial, found.spin),
     )
 
 

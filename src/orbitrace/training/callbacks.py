@@ -21,7 +21,16 @@ from orbitrace.errors import InputError
 from orbitrace.training.checkpoint import written
 from orbitrace.training.module import HamiltonianLearner
 
-COLUMNS = ("step", "seconds", "learning_rate", "train_mae", "validation_mae", "trace_loss")
+COLUMNS = (
+    "step",
+    "seconds",
+    "learning_rate",
+    "train_mae",
+    "validation_mae",
+    "trace_loss",
+    "wavefunction_error",
+    "bands_error",
+)
 
 
 class Keep(Checkpoint):

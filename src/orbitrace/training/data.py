@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Batch, Sample, collate
 from orbitrace.graphs.labels import Labeller
+from orbitrace.graphs.pencils import make_pencil
 from orbitrace.graphs.records import OFFSETS
 from orbitrace.graphs.shards import Shard, open_shard
 from orbitrace.manifest import split_of
@@ -105,10 +106,10 @@ def _nearest(items: Sequence[Item], seed: int) -> int:
 
 
 class Samples(Dataset[Sample]):
-    """Samples of some calculations, made when asked for and kept while they fit in memory."""
+    """Samples of some calculations, made when asked for and kept while they fit in memory; with pencils, if `levels` are."""
 
-    def __init__(self, corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> None:
-        self.corpus, self.items, self.labeller = corpus, list(items), labeller
+    def __init__(self, corpus: Corpus, items: Sequence[Item], labeller: Labeller, levels: bool = False) -> None:
+        self.corpus, self.items, self.labeller, self.levels = corpus, list(items), labeller, levels
         self.keep = sum(item.pairs for item in self.items) <= CACHED_PAIRS
         self._kept: dict[int, Sample] = {}
 
@@ -118,10 +119,10 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, k: int) -> Sample:
         if k in self._kept:
             return self._kept[k]
-        calculation = self.corpus.calculation(self.items[k])
-        sample = self.labeller.sample(
-            calculation.structure, calculation.overlap, calculation.hamiltonian, name=self.items[k].id
-        )
+        c = self.corpus.calculation(self.items[k])
+        sample = self.labeller.sample(c.structure, c.overlap, c.hamiltonian, self.items[k].id, c.initial)
+        if self.levels:
+            sample = replace(sample, pencil=make_pencil(c, sample.graph, sample.name))
         if self.keep:
             self._kept[k] = sample
         return sample

@@ -14,6 +14,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -26,15 +27,17 @@ from orbitrace import __version__, models
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.graphs.batches import Sample
-from orbitrace.graphs.graph import group_values
 from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
+from orbitrace.graphs.pencils import check_levels
 from orbitrace.graphs.store import writing
-from orbitrace.learning import LearnSection, TrainSection
+from orbitrace.graphs.targets import check_target
+from orbitrace.learning import LearnSection, LossSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.callbacks import Bar, Keep
 from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
+from orbitrace.training.levels import check_window
 from orbitrace.training.module import HamiltonianLearner
 
 WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes"}  # a training may go on elsewhere
@@ -169,11 +172,13 @@ def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[Hamil
     """The network with fresh weights, and the labeller fitted to the training calculations."""
     where = ", ".join(str(path) for path in corpus.paths)
     models.settings_of(section.model, section.network)  # a typing error is found before the fit
-    labeller = fit_labeller(lambda: corpus.calculations(split["train"]), l_max=0, where=where)
+    labeller = fit_labeller(lambda: corpus.calculations(split["train"]), 0, where, section.train.target)
     network = models.build(section.model, section.network, labeller.basis)
-    labeller = Labeller(labeller.basis, labeller.reference, labeller.scales, network.l_max)
+    labeller = replace(labeller, l_max=network.l_max)
     for item in split["validation"]:
         _check_known(labeller, corpus, item)
+    if section.train.loss.needs_levels:
+        _check_levels(corpus, split["train"], labeller, section.train.loss)
     return HamiltonianLearner(network, labeller.basis, section.train, _unit(corpus, split["train"], labeller)), labeller
 
 
@@ -181,6 +186,7 @@ def _check_known(labeller: Labeller, corpus: Corpus, item: Item) -> None:
     """Refuse a calculation to validate on of whose elements training knows nothing."""
     calculation = corpus.calculation(item)
     check_learnable(calculation, item.id)
+    check_target(calculation, labeller.split.target, item.id)
     labeller.basis.merged(calculation.basis, item.id, "the training data")
     missing = [SYMBOLS[z] for z in calculation.structure.elements if z not in labeller.basis]
     if missing:
@@ -189,20 +195,28 @@ def _check_known(labeller: Labeller, corpus: Corpus, item: Item) -> None:
     labeller.check_neighbours(calculation.structure, calculation.overlap, item.id)
 
 
+def _check_levels(corpus: Corpus, items: Sequence[Item], labeller: Labeller, loss: LossSection) -> None:
+    """Refuse calculations whose levels cannot be trained on, and a window without levels in the first of them."""
+    for item in items:
+        check_levels(corpus.calculation(item), item.id)
+    first = Samples(corpus, items[:1], labeller, levels=True)[0]
+    if loss.bands > 0 and first.pencil is not None:
+        check_window(first.pencil, loss)
+
+
 def _unit(corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> float:
     """Mean absolute residual of the reference over some training calculations, eV: the unit of the loss."""
     total, count = 0.0, 0
-    for calculation in corpus.calculations(items[:16]):
-        sample = labeller.sample(calculation.structure, calculation.overlap)
-        for group, reference in zip(sample.graph.groups, sample.labels.reference, strict=True):
-            total += float(np.abs(group_values(calculation.hamiltonian, group) - reference).sum())
-            count += reference.size
+    for c in corpus.calculations(items[:16]):
+        labels = labeller.sample(c.structure, c.overlap, c.hamiltonian, initial=c.initial).labels
+        total += sum(float(np.abs(part).sum()) for part in labels.residual)
+        count += sum(part.size for part in labels.residual)
     return max(total / count, 1e-6)
 
 
 def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: TrainSection) -> Loader:
     sampler = PairBatches([item.pairs for item in items], s.batch_pairs, s.validate_every, s.seed)
-    samples = Samples(corpus, items, labeller)
+    samples = Samples(corpus, items, labeller, s.loss.needs_levels)
     return DataLoader(samples, batch_sampler=sampler, collate_fn=Collate(getattr(torch, s.precision)))
 
 

@@ -1,9 +1,10 @@
-"""The loss: error of the Hamiltonian's elements, plus the trace term of TraceGrad.
+"""The loss: errors of the Hamiltonian's elements, of what follows from it, and the trace term of TraceGrad.
 
 ``L = L_H + mu L_T`` with ``mu = lambda * stop_gradient(L_H / L_T)``: the trace term always weighs lambda L_H, whatever its
-size (TraceGrad, arXiv 2405.05722). L_H is a mix of mean absolute and mean square error in units of the residual that the
-two-centre reference leaves. L_T is the mean absolute error of log(1 + T), with T the traces of the normalised
-blocks, (H - reference) / scale: those of H itself span twenty orders of magnitude and hardly vary between structures.
+size (TraceGrad, arXiv 2405.05722). L_H is a mix of mean absolute and mean square error of the elements and of the errors of
+levels (`training.levels`), all in units of the residual that the reference leaves. L_T is the mean absolute error of
+log(1 + T), with T the traces of the normalised blocks, residual / scale: those of H itself span twenty orders of magnitude and
+hardly vary between structures.
 """
 
 from __future__ import annotations
@@ -12,13 +13,23 @@ import torch
 from torch import Tensor
 
 from orbitrace.graphs.batches import Batch
+from orbitrace.learning import LossSection
+from orbitrace.training.levels import LevelErrors
 
 
-def hamiltonian_loss(error: Tensor, unit: float, square_weight: float) -> Tensor:
-    """Loss of the elements of H from their errors [n] in eV; `unit` in eV makes it dimensionless."""
-    scaled = error / unit
-    loss = scaled.abs().mean()
-    return loss + square_weight * (scaled**2).mean() if square_weight > 0 else loss
+def hamiltonian_loss(error: Tensor, unit: float, loss: LossSection, levels: LevelErrors | None = None) -> Tensor:
+    """L_H from the errors of the elements [n] and of the levels, eV; `unit` in eV makes it dimensionless."""
+    terms = []
+    if loss.mae > 0:
+        terms.append(loss.mae * (error / unit).abs().mean())
+    if loss.mse > 0:
+        terms.append(loss.mse * ((error / unit).abs() ** 2).mean())
+    if levels is not None and levels.wavefunction is not None:
+        terms.append(loss.wavefunction * levels.wavefunction / unit)
+    if levels is not None and levels.bands is not None:
+        terms.append(loss.bands * levels.bands / unit)
+    # With bands alone, and none in the window at this k, a step of zero gradient.
+    return sum(terms[1:], terms[0]) if terms else (0 * error).abs().sum()
 
 
 def trace_loss(batch: Batch, predicted: list[Tensor]) -> Tensor:

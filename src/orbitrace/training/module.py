@@ -18,6 +18,7 @@ from orbitrace.graphs.batches import Batch
 from orbitrace.learning import TrainSection
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
+from orbitrace.training.levels import LevelErrors, level_errors
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 from orbitrace.training.optimizer import make_optimizer
 
@@ -51,20 +52,32 @@ class HamiltonianLearner(lightning.LightningModule):
         self._errors: list[tuple[float, int]] = []
 
     def forward(self, batch: Batch) -> tuple[Tensor, Output]:
-        """Elements of H in the order of the batch's groups, eV, and the network's output."""
+        """Elements of the residual of H in the order of the batch's groups, eV, and the network's output."""
         output: Output = self.network(batch)
         return self.assembly(batch, output.irreps), output
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         output: Output = self.network(batch)
-        error = self.assembly(batch, output.irreps, self.network.independent_directions) - batch.hamiltonian
-        loss_h = hamiltonian_loss(error, self.unit, self.settings.square_weight)
+        error = self.assembly(batch, output.irreps, self.network.independent_directions) - batch.residual
+        levels = self._levels(batch, error)
+        loss_h = hamiltonian_loss(error, self.unit, self.settings.loss, levels)
         loss_t = trace_loss(batch, output.traces) if output.traces else None
         self.log("train_mae", error.detach().abs().mean() * MEV, on_step=False, on_epoch=True, batch_size=1)
         if loss_t is not None:
             self.log("trace_loss", loss_t.detach(), on_step=False, on_epoch=True, batch_size=1)
-        return total_loss(loss_h, loss_t, self.settings.trace_weight)
+        return total_loss(loss_h, loss_t, self.settings.loss.trace)
+
+    def _levels(self, batch: Batch, error: Tensor) -> LevelErrors | None:
+        """Errors of levels at k points that change with each step, if the loss has any."""
+        s = self.settings
+        if not s.loss.needs_levels:
+            return None
+        levels = level_errors(batch, error, s.loss, (s.seed, self.global_step))
+        for name, value in (("wavefunction_error", levels.wavefunction), ("bands_error", levels.bands)):
+            if value is not None:
+                self.log(name, value.detach() * MEV, on_step=False, on_epoch=True, batch_size=1)
+        return levels
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the averaged weights, with a shorter memory in the first steps."""
@@ -88,7 +101,7 @@ class HamiltonianLearner(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Absolute error of one batch."""
-        error = (self(batch)[0] - batch.hamiltonian).abs()
+        error = (self(batch)[0] - batch.residual).abs()
         self._errors.append((float(error.sum(dtype=torch.float64)), error.numel()))
 
     def on_validation_epoch_end(self) -> None:
