@@ -126,7 +126,11 @@ def check_target(calculation: Calculation, target: Target, where: str) -> None:
     if target != "residual":
         return
     source = calculation.provenance.source
-    _initial(calculation.initial, calculation.hamiltonian, f"{where}: {source}" if source else where)
+    place = f"{where}: {source}" if source else where
+    bad = np.count_nonzero(~np.isfinite(_initial(calculation.initial, calculation.hamiltonian, place).values))
+    if bad:
+        found = f"{bad} elements of its reference Hamiltonian H0 are not finite"
+        raise InputError(place, found, "numbers", "Take this calculation out")
 
 
 def _initial(initial: Blocks | None, like: Blocks, where: str) -> Blocks:

@@ -70,11 +70,12 @@ def level_errors(batch: Batch, error: Tensor, loss: LossSection, seed: tuple[int
 
     The k points of a structure depend on `seed` and its name alone, not on what else is in the batch.
     """
-    wavefunction: list[Tensor | None] = []
-    bands: list[Tensor | None] = []
+    each = []
     for pencil in batch.pencils:
         own = error[pencil.elements].double()
         rng = np.random.default_rng((*seed, crc32(pencil.name.encode())))
+        wavefunction: list[Tensor | None] = []
+        bands: list[Tensor | None] = []
         for k in kpoints(pencil, loss.kpoints, rng):
             energies, vectors = pencil.levels(k)
             change = vectors.mH @ pencil.at(own, k).to(vectors.dtype) @ vectors
@@ -84,7 +85,8 @@ def level_errors(batch: Batch, error: Tensor, loss: LossSection, seed: tuple[int
                 wavefunction.append(wavefunction_error(relative, change, loss))
             if loss.bands > 0:
                 bands.append(band_error(relative, change, loss.window))
-    return LevelErrors(_mean(wavefunction), _mean(bands))
+        each.append(LevelErrors(_mean(wavefunction), _mean(bands)))
+    return LevelErrors(_mean([x.wavefunction for x in each]), _mean([x.bands for x in each]))
 
 
 def _mean(errors: list[Tensor | None]) -> Tensor | None:
@@ -114,7 +116,7 @@ def wavefunction_error(energies: Tensor, change: Tensor, loss: LossSection) -> T
     loss
         The weights; different levels together weigh `off_diagonal`.
     """
-    weights = torch.where(energies <= loss.window[1], 1.0, loss.high_levels)
+    weights = torch.ones_like(energies).masked_fill(energies > loss.window[1], loss.high_levels)
     pairs = weights[:, None] * weights
     same = (energies[:, None] - energies).abs() < SAME
     total = _root_mean_square(change, torch.where(same, pairs, 0.0), (weights**2).sum())
