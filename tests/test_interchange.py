@@ -96,6 +96,38 @@ def test_overlaps_alone(tmp_path: Path) -> None:
         interchange.read_folder(tmp_path / "s")
 
 
+@pytest.mark.parametrize("spin", Spin)
+def test_a_reference_hamiltonian_comes_back_beside_the_other(tmp_path: Path, spin: Spin) -> None:
+    c = calculation(spin)
+    written = replace(c, initial=c.hamiltonian.with_values(c.hamiltonian.values / 3))
+    interchange.write_folder(tmp_path / "x", written)
+    found = interchange.read_folder(tmp_path / "x")
+    assert_same(found, written)
+    assert_same_blocks(found.initial, written.initial)
+    assert_same_blocks(interchange.read_initial_folder(tmp_path / "x"), written.initial)
+    interchange.write_folder(tmp_path / "x", c)
+    assert interchange.read_folder(tmp_path / "x").initial is None
+
+
+def test_a_reference_hamiltonian_comes_through_the_reader_too(tmp_path: Path, example: Path) -> None:
+    c = readers.read(example / "references" / "AB")
+    interchange.write_folder(tmp_path, replace(c, initial=c.hamiltonian.with_values(c.hamiltonian.values / 3)))
+    again = readers.read(tmp_path)
+    np.testing.assert_allclose(again.initial.values, c.hamiltonian.values / 3, atol=1e-14)
+    assert "initial_hamiltonian.h5" in again.provenance.hashes
+
+
+def test_a_reference_hamiltonian_over_fewer_pairs_is_zero_elsewhere(tmp_path: Path) -> None:
+    c = calculation()
+    near = np.flatnonzero(c.hamiltonian.onsite)
+    values = np.concatenate([c.hamiltonian.block(int(k)).reshape(-1) for k in near])
+    few = Blocks(c.hamiltonian.pairs[near], c.hamiltonian.shapes[near], values)
+    interchange.write_folder(tmp_path / "x", replace(c, initial=few))
+    found = interchange.read_folder(tmp_path / "x")
+    np.testing.assert_array_equal(found.initial.pairs, found.hamiltonian.pairs)
+    assert np.abs(found.initial.values).sum() == pytest.approx(np.abs(values).sum())
+
+
 def test_the_overlap_of_a_whole_calculation(tmp_path: Path) -> None:
     c = calculation(Spin.NONCOLLINEAR)
     interchange.write_folder(tmp_path / "x", c)

@@ -79,3 +79,8 @@ def assert_equal(left: Calculation, right: Calculation) -> None:
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
     assert (left.basis, left.fermi_level, left.n_electrons) == (right.basis, right.fermi_level, right.n_electrons)
     assert (left.spin, left.provenance) == (right.spin, right.provenance)
+    assert (left.initial is None) == (right.initial is None)
+    if left.initial is not None and right.initial is not None:
+        assert left.initial.values.dtype == right.initial.values.dtype
+        np.testing.assert_array_equal(left.initial.values, right.initial.values)
+        np.testing.assert_array_equal(left.initial.pairs, right.initial.pairs)

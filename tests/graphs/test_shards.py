@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,10 @@ MIXED = {
     "c": calculation(seed=4, own_overlap_pairs=True),
     "molecule": calculation(seed=5, pbc=(False, False, False), n_atoms=6, elements=(1, 6)),
     "prediction": replace(calculation(seed=6, n_atoms=1, fermi_level=None), n_electrons=None),
+    "h0": replace(calculation(seed=7), initial=calculation(seed=7).hamiltonian),
+    "h0 with spin": replace(
+        calculation(seed=8, spin=Spin.NONCOLLINEAR), initial=calculation(seed=8, spin=Spin.NONCOLLINEAR).hamiltonian
+    ),
 }
 
 
@@ -165,6 +170,27 @@ def test_blocks_that_do_not_fit_the_basis_are_refused(path: Path) -> None:
     c = MIXED["a"]
     with pytest.raises(InputError, match=r"calculation x: .* blocks of the Hamiltonian do not fit the basis"):
         write_shard(path, [("x", replace(c, spin=Spin.COLLINEAR))])
+
+
+def test_h0_over_other_pairs_is_refused(path: Path) -> None:
+    c = MIXED["a"]
+    with pytest.raises(InputError, match=r"calculation x: its reference Hamiltonian H0 has \d+ blocks over other pairs"):
+        write_shard(path, [("x", replace(c, initial=calculation(seed=9).hamiltonian))])
+
+
+def test_a_shard_of_before_h0_was_kept_is_read(path: Path) -> None:
+    """Its digest is what it was, so that nothing is trained again for it."""
+    write_shard(path, [("a", MIXED["a"]), ("b", MIXED["b/1"])])
+    offsets = np.asarray(open_shard(path)._store["offsets"])[:, :6]
+    shutil.rmtree(path / "initial")
+    shutil.rmtree(path / "offsets")
+    group = zarr.open_group(path)
+    attributes = dict(group.attrs)
+    group.create_array("offsets", data=offsets, compressors=None, filters=None)
+    edit_attributes(path, offsets=attributes["offsets"][:6])
+    shard = open_shard(path)
+    assert_equal(shard.calculation(0), MIXED["a"])
+    assert_equal(shard.calculation(1), MIXED["b/1"])
 
 
 def test_a_complex_overlap_is_refused(path: Path) -> None:
