@@ -25,17 +25,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from orbitrace.discovery import structures_in
 from orbitrace.errors import InputError
 from orbitrace.learning import LearnSection
-from orbitrace.schema import Name, Section, check_options, did_you_mean, plugin, refused, section_from
+from orbitrace.schema import EnergyWindow, Name, Section, check_options, did_you_mean, plugin, refused, section_from
 from orbitrace.setups import AblateSection, check_judges, section_of
 
-Window = tuple[float, float]
 NamedPoint = tuple[str, tuple[float, float, float]]
-
-
-def _ascending(window: Window) -> Window:
-    if window[0] >= window[1]:
-        raise refused(f"the window {list(window)} is empty", "[lower, upper] with lower < upper")
-    return window
 
 
 # Names of points: capital letters with numbers. Which of them there are depends on the lattice.
@@ -57,7 +50,6 @@ def _readable(path: str | tuple[NamedPoint | None, ...]) -> str | tuple[NamedPoi
 
 
 Code = Annotated[str, plugin("readers", "auto")]
-EnergyWindow = Annotated[Window, AfterValidator(_ascending)]
 
 
 class DatasetSection(Section):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orbitrace.schema import Section, plugin, refused
+from orbitrace.schema import EnergyWindow, Section, plugin, refused
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -23,7 +23,7 @@ class LossSection(Section):
     trace: Weight = Field(0.3, description="weight of TraceGrad's trace loss, relative to all others together")
     wavefunction: Weight = Field(0.0, description="weight of the error between the true eigenvectors (wavefunction alignment)")
     bands: Weight = Field(0.0, description="weight of the mean absolute error of the energies in the window")
-    window: tuple[float, float] = Field((-5.0, 5.0), description="energies that count in bands, eV from the Fermi level")
+    window: EnergyWindow = Field((-5.0, 5.0), description="energies that count in bands, eV from the Fermi level")
     kpoints: int = Field(1, ge=0, description="random k points of each crystal and step, for wavefunction and bands; 0: Gamma")
     off_diagonal: Weight = Field(1.0, description="in wavefunction, weight of the elements between two levels beside the rest")
     high_levels: Weight = Field(0.1, description="in wavefunction, weight of levels above the window beside those below")
@@ -37,8 +37,6 @@ class LossSection(Section):
     def _teaches(self) -> Self:
         if self.mae + self.mse + self.wavefunction + self.bands == 0:
             raise refused("no weight but that of the trace loss", "a positive weight of mae, mse, wavefunction or bands")
-        if self.window[0] >= self.window[1]:
-            raise refused(f"window [{self.window[0]}, {self.window[1]}] is empty", "[low, high] with low < high, eV")
         return self
 
 

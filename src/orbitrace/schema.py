@@ -69,6 +69,15 @@ def refused(found: str, expected: str, remedy: str = "") -> PydanticCustomError:
     return PydanticCustomError("input", "{found}", {"found": found, "expected": expected, "remedy": remedy})
 
 
+def _ascending(window: tuple[float, float]) -> tuple[float, float]:
+    if window[0] >= window[1]:
+        raise refused(f"the window {list(window)} is empty", "[lower, upper] with lower < upper")
+    return window
+
+
+EnergyWindow = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
 def plugin(room: str, *others: str) -> AfterValidator:
     """The name of a plug-in of `room`, or one of some other words."""
 

@@ -64,7 +64,9 @@ def test_gauges_of_the_data_cost_nothing_and_predictions_stand_on_their_mean(
     wrong = h.values - moved(cell, float(np.mean(SHIFTS))).hamiltonian.values
     assert abs(wrong @ cell.overlap.values / (cell.overlap.values @ cell.overlap.values)) < 0.05
     metrics = evaluate_checkpoint(tmp_path / "model.pt", [shard], "train")
-    assert metrics["mae_aligned"] == pytest.approx(kept.metrics["validation_mae"], rel=0.1)  # not the same shift to the last digit
+    assert metrics["mae_aligned"] == pytest.approx(
+        kept.metrics["validation_mae"], rel=0.1
+    )  # not the same shift to the last digit
 
 
 def test_h0_goes_all_the_way_from_a_folder_to_a_prediction(cell: Calculation, tmp_path: Path) -> None:
