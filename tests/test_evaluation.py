@@ -131,8 +131,16 @@ def test_calculations_of_equal_ids_in_two_data_sets_are_told_apart(file: Path, s
     write_shard(tmp_path / "other.zarr", [("run/1", calculation(structure(50, 6), 50))])
     metrics = evaluate_checkpoint(file, [shard, tmp_path / "other.zarr"], "validation")
     assert len(metrics["mae_per_sample"]) == len(metrics["gauge_shift_mev"]) == 3
-    assert {name.split()[0] for name in metrics["mae_per_sample"]} == {"run/1", "run/3"}
-    assert f"run/1 ({tmp_path / 'other.zarr'})" in metrics["mae_per_sample"]
+    assert set(metrics["mae_per_sample"]) == {f"{shard.stem}/run/1", "other/run/1", "run/3"}
+
+
+def test_each_data_set_is_judged_by_itself_too(file: Path, shard: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "other.zarr", [("run/1", calculation(structure(50, 6), 50))])
+    both = evaluate_checkpoint(file, [shard, tmp_path / "other.zarr"], "validation")
+    assert {name: table["calculations"] for name, table in both["per_dataset"].items()} == {shard.stem: 2, "other": 1}
+    alone = evaluate_checkpoint(file, [tmp_path / "other.zarr"], "validation")
+    assert both["per_dataset"]["other"]["mae"] == alone["mae"]
+    assert both["mae"] != pytest.approx(alone["mae"])
 
 
 def test_an_empty_part_is_refused_with_those_that_are_not(file: Path, shard: Path) -> None:

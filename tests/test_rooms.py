@@ -16,7 +16,7 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files"}
-PLANS = {"schema", "learning", "setups", "config", "layout", "discovery", "manifest"}
+PLANS = {"schema", "learning", "lineage", "setups", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
@@ -33,15 +33,16 @@ MAY_IMPORT = {
     "manifest": {"errors", "files", "discovery"},
     "schema": {"errors", "plugins"},
     "learning": {"errors", "schema"},
+    "lineage": {"errors", "schema", "learning", "layout"},
     "setups": {"errors", "schema", "learning"},
-    "config": {"errors", "schema", "learning", "setups", "discovery"},
+    "config": {"errors", "schema", "learning", "setups", "discovery", "lineage"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},
     "nets": GROUND | {"physics"},
     "graphs": GROUND | {"physics", "nets"},
     "models": GROUND | {"physics", "graphs", "nets"},
-    "training": GROUND | {"physics", "graphs", "models", "schema", "learning", "manifest"},
+    "training": GROUND | {"physics", "graphs", "models", "nets", "schema", "learning", "manifest", "layout"},
     "prediction": GROUND | {"physics", "graphs", "models", "training"},
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
     "status": GROUND | PLANS | {"report"},

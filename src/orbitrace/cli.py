@@ -160,6 +160,7 @@ def train(
     max_minutes: Annotated[float | None, typer.Option(help="End after this many minutes.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
+    init_from: Annotated[str | None, typer.Option(help="Checkpoint to start from; the data may hold new elements.")] = None,
     name: Name = None,
     config: Config = None,
     settings: Settings = None,
@@ -169,7 +170,8 @@ def train(
     from orbitrace.learning import LearnSection
 
     options = {"max_steps": max_steps, "max_minutes": max_minutes, "learning_rate": learning_rate, "seed": seed}
-    stages.train(shards, out, _settings(LearnSection, "train", config, settings, name, model=model, train=options), workdir)
+    given: dict[str, Any] = {"model": model, "init_from": init_from, "train": options}
+    stages.train(shards, out, _settings(LearnSection, "train", config, settings, name, **given), workdir)
 
 
 @app.command()

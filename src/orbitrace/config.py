@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from orbitrace import lineage
 from orbitrace.discovery import structures_in
 from orbitrace.errors import InputError
 from orbitrace.learning import LearnSection
@@ -83,7 +84,14 @@ class ShardSection(Section):
 class ModelSection(LearnSection):
     """One model: a network and the data sets that it learns."""
 
-    datasets: tuple[Name, ...] = Field(min_length=1, description="data sets it learns from, all with the same basis")
+    datasets: tuple[Name, ...] = Field(
+        min_length=1, description="data sets it learns from; an element has the same basis in all of them"
+    )
+    init_from: str | None = Field(
+        None,
+        min_length=1,
+        description="model or checkpoint file whose weights it starts from; its network's settings are taken over",
+    )
     retrain: Literal["auto", "never"] = Field("auto", description="train anew when its data change, or keep the checkpoint")
 
 
@@ -254,7 +262,8 @@ class Config(Section):
 
     def _training(self, model: str) -> LearnSection:
         section = self.models[model]
-        return LearnSection(**{key: getattr(section, key) for key in LearnSection.model_fields})
+        own = {key: getattr(section, key) for key in LearnSection.model_fields}
+        return LearnSection(**{**own, "init_from": lineage.start_of(self.models, model)})
 
     def settings_of(self, stage: str, names: Mapping[str, str | None] = MappingProxyType({})) -> Section:
         """Settings of a stage; `names` holds the model or target that is meant, if there are several.
@@ -308,6 +317,7 @@ def check(data: Mapping[str, Any], where: str = "config.yaml", discover: Path | 
     """
     config = section_from(Config, data, where)
     _judged(config, where)
+    lineage.check_starts(config.models, where)
     for model, section in config.models.items():
         _known(section.datasets, config.datasets, f"{where}: models.{model}.datasets", "data set")
     for target, wanted in config.targets.items():
@@ -319,13 +329,14 @@ def check(data: Mapping[str, Any], where: str = "config.yaml", discover: Path | 
 
 
 def check_files(config: Config, where: str = "config.yaml") -> None:
-    """Look for the files and folders that the targets name; apart from `check`, for they may lie on another machine.
+    """Look for the files and folders that models and targets name; apart from `check`, for they may lie on another machine.
 
     Raises
     ------
     InputError
         At the first that does not exist; it names its key.
     """
+    lineage.check_files(config.models, where)
     for name, target in config.targets.items():
         named = {"reference": target.reference, "structure": target.structure}
         named |= {f"twist.{key}": file for key, file in (target.twist.files if target.twist else {}).items()}

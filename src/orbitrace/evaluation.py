@@ -63,24 +63,28 @@ def evaluate_checkpoint(
         If a calculation has spin, or another basis.
     """
     trained = checkpoints.load(checkpoint)
-    judges = chain(_part(trained, checkpoint, shards, split) if shards else (), references.items())
+    others = (("", name, c) for name, c in references.items())
+    judges = chain(_part(trained, checkpoint, shards, split) if shards else (), others)
     predictor = Predictor(trained)
-    errors: list[tuple[str, BlockErrors]] = []
-    for name, c in judges:
+    errors: dict[str, list[tuple[str, BlockErrors]]] = {}
+    for dataset, name, c in judges:
         _check_spin(c, name)
         check_target(trained, c.structure, c.basis, c.overlap, checkpoint, name, distances=False)
         predicted = predictor(c.structure, c.overlap, c.initial, name)
-        errors.append((name, block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)))
-    return summarise(errors)
+        found = block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)
+        errors.setdefault(dataset, []).append((name, found))
+    return {**summarise([error for some in errors.values() for error in some]), "per_dataset": _apart(errors)}
 
 
-def _part(trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: str) -> Iterator[tuple[str, Calculation]]:
-    """(name, calculation) of one part of some shards."""
+def _part(
+    trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: str
+) -> Iterator[tuple[str, str, Calculation]]:
+    """(data set, name, calculation) of one part of some shards."""
     corpus = Corpus(shards)
     wanted = {item.id for item in corpus.items} if split == "all" else set(trained.split.get(split, ()))
-    items = [item for item in corpus.items if item.id in wanted]
+    items = [item for item in corpus.items if {item.id, item.long_name} & wanted]
     if not items:
-        there = {item.id for item in corpus.items}
+        there = {name for item in corpus.items for name in (item.id, item.long_name)}
         others = ", ".join(part for part, ids in trained.split.items() if there & set(ids))
         raise EmptyPartError(
             checkpoint,
@@ -88,10 +92,15 @@ def _part(trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: 
             f"a part that is not empty: {others}" if others else "the shards that it was trained on",
             f"Set a fraction for {split!r} in section train, or choose another part in section evaluate",
         )
-    ids = [item.id for item in items]
     for item in items:
-        # Data sets may use the same ids.
-        yield item.id if ids.count(item.id) == 1 else f"{item.id} ({item.shard})", corpus.calculation(item)
+        yield item.dataset, corpus.name(item), corpus.calculation(item)
+
+
+def _apart(errors: Mapping[str, list[tuple[str, BlockErrors]]]) -> dict[str, Any]:
+    """What the errors are in each data set by itself: small ones hardly count in the mean over all elements."""
+    tables = {dataset: summarise(some) for dataset, some in errors.items() if dataset}
+    keys = ("mae", "mae_aligned", "mae_worst_block", "worst_block", "mae_worst_sample", "worst_sample")
+    return {d: {**{key: table[key] for key in keys}, "calculations": len(errors[d])} for d, table in tables.items()}
 
 
 def _check_same(predicted: Calculation, reference: Calculation, name: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 MANIFEST: Final = "results/datasets/{dataset}/manifest.json"
@@ -33,6 +34,12 @@ FIGURE: Final = "results/predictions/{model}/{target}/bands.{format}"
 TARGET_EVALUATION: Final = "results/predictions/{model}/{target}/evaluation.json"
 
 REPORT: Final = "results/report.html"
+
+
+def dataset_of(shard: Path) -> str:
+    """Data set of a shard, by its place in the tree; a shard that lies elsewhere goes by its own name."""
+    folder = shard.absolute().parent
+    return folder.parent.name if folder.name == "shards" else shard.stem
 
 
 def shard_name(number: int) -> str:

@@ -85,4 +85,7 @@ class LearnSection(Section):
 
     model: Annotated[str, plugin("models")] = Field("deeph_e3_local", description="network: a file in src/orbitrace/models/")
     network: dict[str, Any] = Field(default_factory=dict, description="settings of the network, checked by its own file")
+    init_from: str | None = Field(
+        None, min_length=1, description="checkpoint whose weights it starts from; its network's settings are taken over"
+    )
     train: TrainSection = TrainSection()

@@ -4,7 +4,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from orbitrace import stages
+from orbitrace import lineage, stages
 from orbitrace.config import check, check_files
 from orbitrace.errors import InputError
 from orbitrace.layout import (
@@ -123,6 +123,11 @@ def shards_of(datasets):
 
 def shards_of_model(wildcards):
     return shards_of(CONFIG.models[wildcards.model].datasets)
+
+
+def start_of_model(wildcards):
+    """Checkpoint that a training starts from, if there is one."""
+    return lineage.start_of(CONFIG.models, wildcards.model) or []
 
 
 def raw_reference(wildcards):

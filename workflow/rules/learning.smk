@@ -1,6 +1,7 @@
 rule train:
     input:
         shards=shards_of_model,
+        start=start_of_model,
     output:
         CHECKPOINT,
     log:

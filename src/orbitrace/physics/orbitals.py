@@ -121,7 +121,7 @@ class Basis:
         """The same basis for some of its elements."""
         return Basis({z: self[z] for z in elements})
 
-    def merged(self, other: Basis, where: str, known_as: str = "the calculations before it") -> Basis:
+    def merged(self, other: Basis, where: str, known_as: str = "the calculations before it", remedy: str = "") -> Basis:
         """The basis with the elements of another one added.
 
         Of the cutoffs of an element that both have, a declared one counts more than an inferred one, and of two inferred ones
@@ -130,7 +130,7 @@ class Basis:
         Raises
         ------
         InputError
-            If an element has another basis in `other`; `where` and `known_as` name the two sides.
+            If an element has another basis in `other`; `where` and `known_as` name the two sides, `remedy` says what to do.
         """
         shells = {**self.shells, **other.shells}
         for z in set(self.elements) & set(other.elements):
@@ -140,7 +140,7 @@ class Basis:
                     where,
                     f"{SYMBOLS[z]} has the basis {theirs} with cutoff {theirs.cutoff:.4f} Å",
                     f"{mine} with cutoff {mine.cutoff:.4f} Å, as in {known_as}",
-                    "Calculations of one data set must share one basis per element; put this one in a data set of its own",
+                    remedy or "All that one model learns from shares one basis per element; learn this one in another model",
                 )
             if theirs.inferred and not (mine.inferred and theirs.cutoff > mine.cutoff):
                 shells[z] = mine

@@ -45,7 +45,7 @@ class Checkpoint:
     precision
         "float32" or "float64".
     split
-        "train", "validation", "test" -> ids of calculations, each with its data set's shard.
+        "train", "validation", "test" -> ids of calculations, with their data sets before them where several use the same id.
     metrics
         What is known of it: steps, seconds, validation error in meV.
     """

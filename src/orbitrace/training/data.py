@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from orbitrace.graphs.labels import Labeller
 from orbitrace.graphs.pencils import make_pencil
 from orbitrace.graphs.records import OFFSETS
 from orbitrace.graphs.shards import Shard, open_shard
+from orbitrace.layout import dataset_of
 from orbitrace.manifest import split_of
 from orbitrace.physics.calculation import Calculation
 
@@ -28,12 +30,18 @@ CACHED_PAIRS = 400_000  # pairs whose samples stay in memory; about 4 GB with l 
 
 @dataclass(frozen=True)
 class Item:
-    """One calculation: its id, its shard and its place there, and its number of pairs."""
+    """One calculation: its id and data set, its shard and its place there, and its number of pairs."""
 
     id: str
+    dataset: str
     shard: Path
     place: int
     pairs: int
+
+    @property
+    def long_name(self) -> str:
+        """Id with the data set."""
+        return f"{self.dataset}/{self.id}"
 
 
 class Corpus:
@@ -51,13 +59,22 @@ class Corpus:
         for path in self.paths:
             shard = self._shard(path)
             counts = np.diff(shard.offsets[:, PAIRS])
-            items += [Item(name, path, k, int(counts[k])) for k, name in enumerate(shard.ids)]
+            dataset = dataset_of(path)
+            items += [Item(name, dataset, path, k, int(counts[k])) for k, name in enumerate(shard.ids)]
         return sorted(items, key=lambda item: (item.id, str(item.shard)))
 
     @cached_property
     def digests(self) -> list[str]:
         """Content digest of every shard."""
         return [self._shard(path).digest for path in self.paths]
+
+    def name(self, item: Item) -> str:
+        """Id of a calculation, with its data set before it where several use the same id."""
+        return item.id if self._ids[item.id] == 1 else item.long_name
+
+    @cached_property
+    def _ids(self) -> Counter[str]:
+        return Counter(item.id for item in self.items)
 
     def calculation(self, item: Item) -> Calculation:
         """Read one calculation."""
@@ -80,20 +97,31 @@ class Corpus:
     def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
         """Calculations for "train", "validation" and "test", by a stable hash of their ids.
 
-        A small data set may leave a part empty by chance; then the calculation whose hash lies nearest to that part moves
-        there, as long as training keeps one. Training takes one from the largest part if it has none.
+        Each data set is split by itself, so that each has its say in every part. A small one may leave a part empty by chance;
+        then the calculation whose hash lies nearest to that part moves there, as long as training keeps one. Training takes
+        one from the largest part if it has none.
         """
         parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
-        for item in self.items:
-            parts[split_of(item.id, fractions, seed)].append(item)
-        if not parts["train"] and self.items:
-            parts["train"].append(max(parts.values(), key=len).pop())
-        for part, fraction in fractions.items():
-            if fraction > 0 and not parts[part] and len(parts["train"]) > 1:
-                parts[part].append(parts["train"].pop(_nearest(parts["train"], seed)))
+        for dataset in sorted({item.dataset for item in self.items}):
+            own = _split([item for item in self.items if item.dataset == dataset], fractions, seed)
+            for part, items in own.items():
+                parts[part] += items
         if not parts["train"]:
             raise InputError("shards", "no calculation in any of them", "some to train on")
         return parts
+
+
+def _split(items: Sequence[Item], fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
+    """The parts of one data set."""
+    parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+    for item in items:
+        parts[split_of(item.id, fractions, seed)].append(item)
+    if not parts["train"] and items:
+        parts["train"].append(max(parts.values(), key=len).pop())
+    for part, fraction in fractions.items():
+        if fraction > 0 and not parts[part] and len(parts["train"]) > 1:
+            parts[part].append(parts["train"].pop(_nearest(parts["train"], seed)))
+    return parts
 
 
 def _nearest(items: Sequence[Item], seed: int) -> int:

@@ -35,7 +35,9 @@ from orbitrace.learning import LearnSection, LossSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training import transfer
 from orbitrace.training.callbacks import Bar, Keep
+from orbitrace.training.checkpoint import Checkpoint
 from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
 from orbitrace.training.levels import check_window
 from orbitrace.training.module import HamiltonianLearner
@@ -67,23 +69,24 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
         For settings, shards or calculations that cannot be used.
     """
     corpus = Corpus(shards)
+    start, section = transfer.start_of(section)
     settings = section.train
     # Two threads that wait for each other on a busy machine took ten times as long as one (measured, 900 pairs).
     torch.set_num_threads(settings.threads)
     _claim(workdir, section, corpus)
     split_seed = settings.seed if settings.split_seed is None else settings.split_seed
     split = corpus.split({"validation": settings.validation, "test": settings.test}, split_seed)
-    _note(workdir, section, split)
+    _note(workdir, section, corpus, split)
     lightning.seed_everything(settings.seed, verbose=False)
     with checkpoints.default_dtype(getattr(torch, settings.precision)):
-        learner, labeller = _learner(section, corpus, split)
+        learner, labeller = _learner(section, corpus, split, start)
         loaders = [
             _train_loader(corpus, split["train"], labeller, settings),
             _validation_loader(corpus, split, labeller, settings),
         ]
 
         def save_best(learner: HamiltonianLearner, metrics: dict[str, float]) -> None:
-            ids = {part: [item.id for item in items] for part, items in split.items()}
+            ids = {part: [corpus.name(item) for item in items] for part, items in split.items()}
             kept = checkpoints.Checkpoint(
                 section.model, section.network, learner.kept_weights(), labeller, settings.precision, ids, metrics
             )
@@ -138,8 +141,10 @@ def _last(workdir: Path) -> Path | None:
 
 def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
     """Make the working folder belong to these data and settings; what another training left there is put aside."""
-    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS})
+    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS, "init_from": True})
     parts = {"section": settings, "shards": sorted(corpus.digests), "versions": [__version__, SCHEMA]}
+    if section.init_from is not None:
+        parts["start"] = hashlib.sha256(Path(section.init_from).read_bytes()).hexdigest()
     identity = json.dumps(parts, sort_keys=True)
     mark = hashlib.sha256(identity.encode()).hexdigest()
     file = workdir / "identity"
@@ -153,9 +158,9 @@ def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
         part.write_text(mark)
 
 
-def _note(workdir: Path, section: LearnSection, split: Split) -> None:
+def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split) -> None:
     """Settings and split of this training, for the report: ``training.json`` in the working folder."""
-    ids = {part: [item.id for item in items] for part, items in split.items()}
+    ids = {part: [corpus.name(item) for item in items] for part, items in split.items()}
     note = {"section": section.model_dump(mode="json"), "split": ids}
     if _first_process():
         file = workdir / "training.json"
@@ -168,12 +173,18 @@ def _first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-def _learner(section: LearnSection, corpus: Corpus, split: Split) -> tuple[HamiltonianLearner, Labeller]:
-    """The network with fresh weights, and the labeller fitted to the training calculations."""
+def _learner(
+    section: LearnSection, corpus: Corpus, split: Split, start: Checkpoint | None
+) -> tuple[HamiltonianLearner, Labeller]:
+    """The network and the labeller: fresh, and fitted to the training calculations, as far as `start` does not know them."""
     where = ", ".join(str(path) for path in corpus.paths)
     models.settings_of(section.model, section.network)  # a typing error is found before the fit
     labeller = fit_labeller(lambda: corpus.calculations(split["train"]), 0, where, section.train.target)
+    if start is not None:
+        labeller = transfer.extended(start.labeller, labeller, where)
     network = models.build(section.model, section.network, labeller.basis)
+    if start is not None:
+        transfer.adopt(network, start, labeller.basis)
     labeller = replace(labeller, l_max=network.l_max)
     for item in split["validation"]:
         _check_known(labeller, corpus, item)

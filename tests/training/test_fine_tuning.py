@@ -1,0 +1,244 @@
+"""Starting from a checkpoint: what is known stays as it was to the last digits, what is new is learned besides."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learner_cases import (
+    VARIANTS,
+    assert_close,
+    calculation,
+    network,
+    numbers_of,
+    overlap,
+    small_settings,
+    stirred,
+    structure,
+)
+from orbitrace import models, plugins, training
+from orbitrace.errors import InputError
+from orbitrace.graphs.labels import Labeller, fit_labeller
+from orbitrace.graphs.shards import write_shard
+from orbitrace.learning import LearnSection, TrainSection
+from orbitrace.physics.calculation import Calculation
+from orbitrace.physics.orbitals import Basis, Shells
+from orbitrace.prediction import Predictor
+from orbitrace.training import checkpoint as checkpoints
+from orbitrace.training import transfer
+from orbitrace.training.checkpoint import Checkpoint
+
+# Carbon and oxygen are known; hydrogen comes before them in the basis, nitrogen between, and fluorine has d shells.
+KNOWN, NEW = (6, 8), (1, 7, 9)
+BASIS = Basis(
+    {
+        1: Shells((0,), 1.4, 1.0),
+        6: Shells((0, 0, 1), 1.8, 4.0),
+        7: Shells((0, 1), 1.7, 5.0),
+        8: Shells((0, 1, 1), 1.6, 6.0),
+        9: Shells((0, 1, 2), 1.9, 7.0),
+    }
+)
+SETTINGS = {"irreps": "6x0e+3x1o+2x2e", "blocks": 2, "radial_width": 8, "gaussians": 6, "invariants": 4, "neighbours": 8.0}
+
+
+def data(elements: tuple[int, ...], seeds: range = range(3), basis: Basis = BASIS) -> list[Calculation]:
+    return [calculation(structure(seed, 6, elements=elements), seed, basis) for seed in seeds]
+
+
+def fitted(several: list[Calculation]) -> Labeller:
+    return fit_labeller(lambda: iter(several), 0, "tests")
+
+
+def started(model: str, elements: tuple[int, ...], **changes: object) -> Checkpoint:
+    """A checkpoint of known elements in which no weight is zero."""
+    labeller = fitted(data(elements))
+    net = network(model, basis=labeller.basis, **changes)
+    labeller = replace(labeller, l_max=net.l_max)
+    return Checkpoint(model, small_settings(model, **changes), net.state_dict(), labeller, "float64")
+
+
+def adopted(start: Checkpoint, fresh: Labeller, seed: int = 5) -> Checkpoint:
+    """What a training with new elements starts with; what is new is random."""
+    labeller = transfer.extended(start.labeller, fresh, "tests")
+    with numbers_of(torch.float64):
+        net = stirred(models.build(start.model, start.network, labeller.basis), seed)
+    transfer.adopt(net, start, labeller.basis)
+    return Checkpoint(start.model, start.network, net.state_dict(), replace(labeller, l_max=net.l_max), "float64")
+
+
+def cases() -> list[tuple[str, str]]:
+    found = []
+    for model in plugins.names("models"):
+        seen: list[dict[str, object]] = []
+        for name, changes in VARIANTS.items():
+            if (settings := small_settings(model, **changes)) not in seen:
+                seen.append(settings)
+                found.append((model, name))
+    return found
+
+
+@pytest.mark.parametrize("new", [(), (1,), (7,), (1, 7), (9,), NEW], ids=str)
+@pytest.mark.parametrize(("model", "variant"), cases())
+def test_known_structures_are_predicted_as_before_whatever_is_new(model: str, variant: str, new: tuple[int, ...]) -> None:
+    """Before the first step, in float64: also where new elements need larger l, more channels, and more traces."""
+    start = started(model, KNOWN, **VARIANTS[variant])
+    tuned = adopted(start, fitted(data((*KNOWN, *new), range(5, 8))))
+    assert tuned.basis.elements == tuple(sorted((*KNOWN, *new)))
+    before, after = Predictor(start), Predictor(tuned)
+    for elements in (KNOWN, (6,)):
+        of = structure(11, 6, elements=elements)
+        over = overlap(of, BASIS)
+        assert_close(after(of, over), before(of, over), 1e-10)
+
+
+@pytest.mark.parametrize("model", plugins.names("models"))
+def test_the_network_that_went_on_can_say_something_of_what_is_new(model: str) -> None:
+    start = started(model, KNOWN)
+    tuned = adopted(start, fitted(data((*KNOWN, *NEW), range(5, 8))))
+    of = structure(5, 6, elements=(*KNOWN, *NEW))
+    found = Predictor(tuned)(of, overlap(of, BASIS)).values
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("model", plugins.names("models"))
+def test_every_weight_of_what_is_new_can_learn(model: str) -> None:
+    """No weight is where its gradient is zero for ever: after two steps all have moved."""
+    start = started(model, (6,))
+    several = data((6, 9), range(5, 8))
+    tuned = adopted(start, fitted(several))
+    net, labeller = tuned.build(), tuned.labeller
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    from orbitrace.graphs.assembly import Assembly
+    from orbitrace.graphs.batches import collate
+    from orbitrace.training.loss import trace_loss
+
+    batch = collate([labeller.sample(c.structure, c.overlap, c.hamiltonian) for c in several], torch.float64)
+    with numbers_of(torch.float64):
+        assembly = Assembly(tuned.basis)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        output = net(batch)
+        loss = (assembly(batch, output.irreps) - batch.hamiltonian).abs().mean()
+        (loss + trace_loss(batch, output.traces) if output.traces else loss).backward()
+        optimizer.step()
+    still = [name for name, p in net.named_parameters() if p.numel() and bool((p == before[name]).all())]
+    assert still == []
+
+
+def test_the_reference_and_scales_of_known_pairs_are_kept_and_those_of_new_ones_are_fitted() -> None:
+    start, fresh = started("deeph_e3", KNOWN), fitted(data((1, 6, 8), range(5, 8)))
+    merged = transfer.extended(start.labeller, fresh, "tests")
+    assert merged.reference.bonds[6, 8].coefficients is start.labeller.reference.bonds[6, 8].coefficients
+    assert merged.reference.bonds[1, 6] is fresh.reference.bonds[1, 6]
+    assert merged.reference.onsite[6] is start.labeller.reference.onsite[6]
+    assert merged.scales.tables[1, 2] is start.labeller.scales.tables[0, 1]  # C-O
+    assert merged.scales.tables[0, 1] is fresh.scales.tables[0, 1]  # H-C
+    assert merged.scales.tables[0,] is fresh.scales.tables[0,]
+
+
+def test_distances_of_both_data_count_as_covered() -> None:
+    start, fresh = started("deeph_e3", (6,)), fitted(data((6,), range(5, 8)))
+    table = start.labeller.reference.bonds[6, 6]
+    bonds = {(6, 6): replace(table, covered=np.array([[1.0, 1.2], [2.0, 3.6]]))}
+    old = replace(start.labeller, reference=replace(start.labeller.reference, bonds=bonds))
+    other = {(6, 6): replace(table, covered=np.array([[1.1, 1.5], [1.8, 1.9]]))}
+    new = replace(fresh, reference=replace(fresh.reference, bonds=other))
+    merged = transfer.extended(old, new, "tests").reference.bonds[6, 6].covered
+    assert merged.tolist() == [[1.0, 1.5], [1.8, 1.9], [2.0, 3.6]]
+
+
+# --- whole trainings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("shards")
+    elements = {"known": (6, 8), "more": (1, 6, 8), "other": (6,)}
+    for name, zs in elements.items():
+        basis = Basis({6: Shells((0, 1), 1.8, 4.0)}) if name == "other" else BASIS
+        write_shard(folder / f"{name}.zarr", ((f"run/{k}", c) for k, c in enumerate(data(zs, range(4), basis))))
+    return {name: folder / f"{name}.zarr" for name in elements}
+
+
+def section(**changes: object) -> LearnSection:
+    train = {"max_steps": 2, "validate_every": 1, "batch_pairs": 300, "validation": 0.3, "precision": "float64"}
+    own = {key: changes.pop(key) for key in ("model", "network", "init_from") if key in changes}
+    return LearnSection(**{"network": SETTINGS, **own}, train=TrainSection(**{**train, **changes}))
+
+
+@pytest.fixture(scope="module")
+def base(shards: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    training.train([shards["known"]], folder / "model.pt", folder / "run", section())
+    return folder / "model.pt"
+
+
+def tuned(shard: Path, folder: Path, base: Path, **changes: object) -> Checkpoint:
+    settings = section(**{"network": {}, "init_from": str(base), **changes})
+    training.train([shard], folder / "model.pt", folder / "run", settings)
+    return checkpoints.load(folder / "model.pt")
+
+
+def test_a_training_that_does_not_move_predicts_what_it_started_from(
+    shards: dict[str, Path], base: Path, tmp_path: Path
+) -> None:
+    kept = tuned(shards["more"], tmp_path, base, learning_rate=1e-30)
+    assert kept.basis.elements == (1, 6, 8)
+    assert kept.network == checkpoints.load(base).network  # the settings of the network are those of the checkpoint
+    of = structure(11, 6, elements=KNOWN)
+    over = overlap(of, BASIS)
+    assert_close(Predictor(kept)(of, over), Predictor(checkpoints.load(base))(of, over), 1e-10)
+
+
+def test_elements_that_the_new_data_lack_stay_known(shards: dict[str, Path], base: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "carbon.zarr", ((f"run/{k}", c) for k, c in enumerate(data((6,), range(4)))))
+    assert tuned(tmp_path / "carbon.zarr", tmp_path, base).basis.elements == KNOWN
+
+
+def test_a_training_starts_anew_when_its_checkpoint_changed_and_goes_on_when_it_only_moved(
+    shards: dict[str, Path], base: Path, tmp_path: Path
+) -> None:
+    one = tuned(shards["more"], tmp_path, base)
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(base.read_bytes())
+    tuned(shards["more"], tmp_path, copy)
+    assert not (tmp_path / "run.old").exists()
+    changed = checkpoints.load(base)
+    checkpoints.save(copy, replace(changed, weights={key: x + 0.01 for key, x in changed.weights.items()}))
+    other = tuned(shards["more"], tmp_path, copy)
+    assert (tmp_path / "run.old").exists()
+    assert any(not torch.equal(one.weights[key], other.weights[key]) for key in one.weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"init_from": "nowhere.pt"}, "nowhere.pt: does not exist"),
+        ({"network": {"blocks": 3}}, "init_from: the network of .* has blocks = 2.*Remove network.blocks"),
+        ({"network": {"neighbours": 9.0}}, "has neighbours = 8.0.*not neighbours = 9.0"),
+        ({"network": {"bloks": 3}}, "network.bloks: unknown key.*Did you mean blocks?"),
+    ],
+)
+def test_what_does_not_fit_the_checkpoint_is_refused(
+    changes: dict[str, object], words: str, shards: dict[str, Path], base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words) as refused:
+        tuned(shards["more"], tmp_path, base, **changes)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(shards: dict[str, Path], base: Path, tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / "other.pt", replace(checkpoints.load(base), model="qhnet"))
+    with pytest.raises(InputError, match=r"init_from: .*other\.pt is of the model qhnet.*Set model: qhnet"):
+        tuned(shards["more"], tmp_path, tmp_path / "other.pt")
+
+
+def test_another_basis_of_a_known_element_is_refused(shards: dict[str, Path], base: Path, tmp_path: Path) -> None:
+    words = r"C has the basis s1p1 .*Expected s2p1 .*as in the checkpoint that it starts from\. Start from a checkpoint"
+    with pytest.raises(InputError, match=words):
+        tuned(shards["other"], tmp_path, base)
