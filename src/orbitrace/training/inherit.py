@@ -1,9 +1,11 @@
 """Weights of a network in another one of the same model, which may know more elements.
 
-Both are walked side by side, layer by layer, by the names of the layers. Three things depend on the elements:
+Both are walked side by side, layer by layer, by the names of the layers. Four things depend on the elements:
 
 * embeddings (`nn.Embedding`) have one row for each element, in the order of the basis;
 * read-outs are named by atomic numbers: one that only the new network has stays as it is made;
+* nodes may gain kinds of irreps for the on-site blocks of new elements (d shells bring 2o and 3e). Weights stand by kind, and
+  nothing that was there listens to a new one;
 * a shell more makes more basic blocks, and with them outputs of TraceGrad's invariants. New outputs start at zero, so that the
   gradient of their sum is what it was. The decoder of traces sees all of them at once and starts afresh if their number
   changes: it shapes the loss, and no block.
@@ -11,18 +13,26 @@ Both are walked side by side, layer by layer, by the names of the layers. Three 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from orbitrace.errors import InputError
-from orbitrace.nets.tracegrad import InvariantNetwork
+from orbitrace.nets.layout import Layout
+from orbitrace.nets.pointwise import EntryLinear, NormByL
+from orbitrace.nets.so2 import SO2Linear
+from orbitrace.nets.tracegrad import InvariantNetwork, TraceGrad
 
 DECODER = "traces"  # of the invariants
+# Of TraceGrad's factors for a new kind of irrep: u is quadratic in them. With zero they had no gradient, ever; so small, they
+# change u in its twelfth digit and grow with the first step, for Adam's steps do not depend on the size of a gradient.
+WHISPER = 1e-6
 
 
-def inherit(network: nn.Module, older: nn.Module, places: Mapping[int, int], model: str, name: str = "") -> None:
+@torch.no_grad()
+def inherit(network: nn.Module, older: nn.Module, places: Mapping[int, int], name: str = "the network") -> None:
     """Put the weights of `older` into `network`, in place.
 
     Parameters
@@ -31,66 +41,123 @@ def inherit(network: nn.Module, older: nn.Module, places: Mapping[int, int], mod
         Two networks, or two layers of the same name in them.
     places
         Place of each element in the older basis -> its place in the new one.
-    model
-        What both are, for messages.
     name
-        Of the layer.
+        Of the layer, for messages.
 
     Raises
     ------
     InputError
-        If weights have other shapes for another reason than new elements.
+        If weights have other shapes for another reason than those above.
     """
-    if isinstance(network, nn.Embedding) and isinstance(older, nn.Embedding):
-        _embedding(network, older, places)
+    if isinstance(network, nn.Embedding):
+        _embedding(network.weight, _weight(older), places)
         return
-    if isinstance(network, InvariantNetwork) and isinstance(older, InvariantNetwork):
-        _outputs(network.linear3, older.linear3)
-        skipped = {"linear3"}
-    else:
-        skipped = set()
-        _own(network, older, model, name)
+    done = _RULES[type(network)](network, older) if type(network) in _RULES else set()
+    _own(network, older, name, done)
     children = dict(older.named_children())
     for child, module in network.named_children():
-        if child in children and child not in skipped and not _other_decoder(child, module, children[child]):
-            inherit(module, children[child], places, model, f"{name}.{child}" if name else child)
+        if child in children and child not in done and not _other_decoder(child, module, children[child]):
+            inherit(module, children[child], places, f"{name}.{child}")
 
 
-@torch.no_grad()
-def _own(network: nn.Module, older: nn.Module, model: str, name: str) -> None:
+def _own(network: nn.Module, older: nn.Module, name: str, done: set[str]) -> None:
     """The parameters of one layer itself, which must have the same shapes."""
     known = dict(older.named_parameters(recurse=False))
     for key, parameter in network.named_parameters(recurse=False):
+        if key in done:
+            continue
         if key not in known or known[key].shape != parameter.shape:
             raise InputError(
                 "init_from",
-                f"the layer {name} of {model} changes its size with the new elements",
-                "elements whose blocks need no irreps that the network of the checkpoint lacks",
-                "Train one network on both data sets from the start",
+                f"{name}.{key} has another size with the new elements",
+                "a network that can take them in",
+                "Train one network on all data from the start",
             )
         parameter.copy_(known[key])
 
 
-@torch.no_grad()
-def _embedding(network: nn.Embedding, older: nn.Embedding, places: Mapping[int, int]) -> None:
+def _embedding(new: Tensor, old: Tensor, places: Mapping[int, int]) -> None:
     """Rows of known elements; those of new ones start as the mean of them."""
-    new = network.weight
-    new.copy_(older.weight.mean(0).expand_as(new))
-    new[list(places.values())] = older.weight[list(places)].to(new.dtype)
+    new.copy_(old.mean(0).expand_as(new))
+    new[list(places.values())] = old[list(places)].to(new.dtype)
 
 
-@torch.no_grad()
-def _outputs(network: nn.Linear, older: nn.Linear) -> None:
-    """A layer with more outputs, the new ones zero."""
-    for new, old in ((network.weight, older.weight), (network.bias, older.bias)):
+def _invariants(network: nn.Module, older: nn.Module) -> set[str]:
+    """New outputs are zero."""
+    assert isinstance(network, InvariantNetwork) and isinstance(older, InvariantNetwork)
+    for new, old in zip(network.linear3.parameters(), older.linear3.parameters(), strict=True):
         new.zero_()
         new[: len(old)] = old.to(new.dtype)
+    return {"linear3"}
+
+
+def _tracegrad(network: nn.Module, older: nn.Module) -> set[str]:
+    """New kinds hardly count for the invariants; all known ones count as they did."""
+    assert isinstance(network, TraceGrad) and isinstance(older, TraceGrad)
+    known = _by_kind(older.layout, older.factors)
+    for kind, factor in _by_kind(network.layout, network.factors).items():
+        if kind in known:
+            factor.copy_(known[kind])
+        else:
+            factor.mul_(WHISPER)
+    return {"factors"}
+
+
+def _by_entry(network: nn.Module, older: nn.Module) -> set[str]:
+    """One weight for each kind of irrep in the result; a known kind hears nothing of a new one."""
+    assert isinstance(network, EntryLinear | NormByL) and isinstance(older, EntryLinear | NormByL)
+    known = _by_kind(_layout(older), older.weights)
+    for kind, weight in _by_kind(_layout(network), network.weights).items():
+        if kind in known and known[kind].shape == weight.shape:
+            weight.copy_(known[kind])
+        elif kind in known:  # of an irrep that the input lacked before
+            weight.zero_()
+    return {"weights"}
+
+
+def _so2(network: nn.Module, older: nn.Module) -> set[str]:
+    """New kinds in the result have columns of their own; inputs are the same."""
+    assert isinstance(network, SO2Linear) and isinstance(older, SO2Linear)
+    if network.layouts_in != older.layouts_in:
+        return set()
+    for m, old_matrices in enumerate(older.weights):
+        columns = _channels(network.layout_out, older.layout_out, m)
+        for new, old in zip(network.weights[m].parameters(), old_matrices.parameters(), strict=True):
+            new[:, columns] = old.to(new.dtype)
+    return {"weights"}
+
+
+def _channels(layout: Layout, older: Layout, m: int) -> list[int]:
+    """Where the channels with l >= m of a smaller layout stand among those of a larger one."""
+    entries = {entry[1:]: k for k, entry in enumerate(layout.entries)}
+    places: Iterator[int] = chain.from_iterable(
+        range(*layout.place(entries[l, natural], m).indices(layout.channels)) for _, l, natural in older.entries if l >= m
+    )
+    return list(places)
+
+
+def _by_kind(layout: Layout, weights: nn.ParameterList) -> dict[tuple[int, bool], Tensor]:
+    return {(l, natural): weight for (_, l, natural), weight in zip(layout.entries, weights, strict=True)}
+
+
+def _layout(layer: EntryLinear | NormByL) -> Layout:
+    return layer.layout_out if isinstance(layer, EntryLinear) else layer.layout
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    assert isinstance(layer, nn.Embedding)
+    return layer.weight
 
 
 def _other_decoder(name: str, new: nn.Module, old: nn.Module) -> bool:
-    return name == DECODER and _shapes(new) != _shapes(old)
+    return name == DECODER and [x.shape for x in new.parameters()] != [x.shape for x in old.parameters()]
 
 
-def _shapes(module: nn.Module) -> list[torch.Size]:
-    parameters: list[Tensor] = list(module.parameters())
-    return [x.shape for x in parameters]
+# What to do with a layer, given both: names of parameters and layers in it that are settled by that.
+_RULES: dict[type[nn.Module], Callable[[nn.Module, nn.Module], set[str]]] = {
+    InvariantNetwork: _invariants,
+    TraceGrad: _tracegrad,
+    EntryLinear: _by_entry,
+    NormByL: _by_entry,
+    SO2Linear: _so2,
+}

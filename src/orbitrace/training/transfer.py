@@ -22,7 +22,7 @@ from orbitrace.graphs.graph import Kind
 from orbitrace.graphs.labels import Labeller, Scales
 from orbitrace.learning import LearnSection
 from orbitrace.models import BlockNetwork
-from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.orbitals import SYMBOLS, Basis
 from orbitrace.physics.slater_koster import BondTable, TwoCentreTable
 from orbitrace.physics.structure import Floats
 from orbitrace.training import checkpoint as checkpoints
@@ -80,11 +80,25 @@ def extended(known: Labeller, fresh: Labeller, where: str) -> Labeller:
 
 
 def adopt(network: BlockNetwork, start: Checkpoint, basis: Basis) -> None:
-    """Put the weights of a checkpoint into a fresh network for `basis`, wherever their meaning is the same."""
+    """Put the weights of a checkpoint into a fresh network for `basis`, wherever their meaning is the same.
+
+    Raises
+    ------
+    InputError
+        If blocks of new elements need larger l than the network of the checkpoint has.
+    """
     with torch.random.fork_rng():  # what is fresh does not depend on what is loaded
         older = start.build()
+    if network.l_max > older.l_max:
+        new = ", ".join(SYMBOLS[z] for z in basis.elements if z not in start.basis)
+        raise InputError(
+            "init_from",
+            f"with {new} there are blocks of l = {network.l_max}, and the network of the checkpoint ends at l = {older.l_max}",
+            f"irreps up to l = {network.l_max} from the start",
+            "Train the checkpoint again with such irreps in the settings of its network",
+        )
     places = {k: basis.elements.index(z) for k, z in enumerate(start.basis.elements)}
-    inherit(network, older, places, start.model)
+    inherit(network, older, places)
 
 
 def _covering(known: BondTable, fresh: BondTable) -> BondTable:
