@@ -47,6 +47,24 @@ def test_the_smallest_configuration_names_a_data_set_and_a_model():
         ("bands.solver", "densee", ["bands.solver: unknown name 'densee'", "Did you mean dense?"]),
         ("models.small.model", "deeph", ["models.small.model: unknown name 'deeph'", "deeph_e3"]),
         ("models.small.retrain", "nevr", ["models.small.retrain: found 'nevr'", "'auto' or 'never'"]),
+        (
+            "models.small.init_from",
+            "small",
+            ["models.small.init_from: a circle: small starts from small", "trained before"],
+        ),
+        (
+            "models",
+            {"a": {"datasets": ["graphene"], "init_from": "b"}, "b": {"datasets": ["graphene"], "init_from": "a"}},
+            ["models.a.init_from: a circle: a starts from b starts from a"],
+        ),
+        (
+            "models",
+            {
+                "a": {"datasets": ["graphene"], "network": {"blocks": 2}},
+                "b": {"datasets": ["graphene"], "init_from": "a", "network": {"blocks": 3}},
+            },
+            ["models.b.init_from: network.blocks is 2 in a, and 3 here", "Leave blocks out here"],
+        ),
         ("models.small.datasets", ["grafene"], ["unknown data set 'grafene'", "Did you mean graphene?"]),
         ("models.small.train.loss.band", 1, ["models.small.train.loss.band: unknown key", "Did you mean bands?"]),
         ("models.small.train.loss.mse", -1, ["models.small.train.loss.mse: found -1", "greater than or equal to 0"]),
@@ -125,6 +143,25 @@ def test_files_of_targets_that_do_not_exist_are_refused_by_their_key(key, target
     config = check(with_value("targets.a", target), discover=None)
     with pytest.raises(InputError, match=rf"^config\.yaml: targets\.a\.{key}: .* does not exist\. Expected"):
         check_files(config)
+
+
+def test_a_model_starts_from_the_checkpoint_of_another_one_or_from_a_file(tmp_path):
+    data = {**SMALLEST, "models": {"a": {"datasets": ["graphene"]}, "b": {"datasets": ["graphene"], "init_from": "a"}}}
+    config = check(data, discover=None)
+    check_files(config)
+    assert config.settings_of("train", {"model": "b"}).init_from == "results/models/a/checkpoint.pt"
+    assert config.settings_of("train", {"model": "a"}).init_from is None
+    (tmp_path / "mine.pt").write_text("")
+    config = check(with_value("models.small.init_from", str(tmp_path / "mine.pt")), discover=None)
+    check_files(config)
+    assert config.settings_of("train").init_from == str(tmp_path / "mine.pt")
+
+
+def test_a_checkpoint_that_does_not_exist_is_refused_by_its_key():
+    data = {**SMALLEST, "models": {"a": {"datasets": ["graphene"]}, "b": {"datasets": ["graphene"], "init_from": "aa"}}}
+    words = r"^config\.yaml: models\.b\.init_from: aa does not exist\. Expected .* another model: a\. Did you mean a\?"
+    with pytest.raises(InputError, match=words):
+        check_files(check(data, discover=None))
 
 
 def test_files_of_targets_that_exist_and_layers_that_are_built_in_are_taken(tmp_path):

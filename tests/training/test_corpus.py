@@ -149,3 +149,21 @@ def test_samples_travel_to_worker_processes(shards: list[Path]) -> None:
     _ = samples[0]
     twin = pickle.loads(pickle.dumps(samples))
     np.testing.assert_array_equal(twin[4].labels.residual[0], samples[4].labels.residual[0])
+
+
+def test_every_data_set_has_its_say_in_every_part(tmp_path: Path) -> None:
+    """Each is split as it would be alone; equal ids of two of them are told apart."""
+    paths = [tmp_path / dataset / "shards" / "0000.zarr" for dataset in ("large", "small")]
+    for path, count in zip(paths, (12, 3), strict=True):
+        write_shard(path, ((f"{k}", calculation(structure(k, 3, elements=(6,)), k)) for k in range(count)))
+    fractions = {"validation": 0.1, "test": 0.1}
+    corpus = Corpus(paths)
+    both = corpus.split(fractions, 0)
+    for path, dataset in zip(paths, ("large", "small"), strict=True):
+        alone = Corpus([path]).split(fractions, 0)
+        for part, items in alone.items():
+            assert items
+            assert [item for item in both[part] if item.dataset == dataset] == items
+    names = [corpus.name(item) for item in corpus.items]
+    assert len(set(names)) == 15
+    assert {"large/0", "small/0", "11"} <= set(names)

@@ -65,6 +65,37 @@ def test_a_model_that_is_never_trained_anew_is_trained_once(fresh):
     assert fresh.plan("--config", "models={carbon: {retrain: never}, both: {retrain: never}}")["train"] == 2
 
 
+def test_a_model_that_starts_from_another_one_is_trained_after_it_and_again_when_that_changes(project):
+    project.edit("models:", "models:\n  tuned: {datasets: [nitride], init_from: carbon}")
+    assert project.plan() == {"train": 1, "evaluate": 1, **REPORT}  # no other model is touched
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert project.plan() == {}
+    project.edit("carbon: {datasets", "carbon: {train: {seed: 1}, datasets")
+    retrained = {"train": 2, "evaluate": 2, "predict": 2, "bands": 2, "evaluate_target": 1, **REPORT}
+    assert project.plan() == retrained
+
+
+def test_a_model_that_starts_from_a_file_is_trained_again_when_the_file_changes(project):
+    (project.folder / "mine.pt").write_text("1")
+    project.edit("models:", "models:\n  tuned: {datasets: [nitride], init_from: mine.pt}")
+    assert project.snakemake().returncode == 0
+    assert project.plan() == {}
+    (project.folder / "mine.pt").write_text("2")
+    assert project.plan() == {"train": 1, "evaluate": 1, **REPORT}
+
+
+def test_models_that_start_from_each_other_or_from_nothing_are_refused_before_the_first_job(fresh, copy_of):
+    project = copy_of(fresh)
+    project.edit("carbon: {datasets", "carbon: {init_from: nowhere.pt, datasets")
+    done = project.snakemake("-n")
+    assert done.returncode != 0
+    assert "models.carbon.init_from: nowhere.pt does not exist" in done.stderr
+    project.edit("init_from: nowhere.pt", "init_from: both")
+    project.edit("both: {datasets", "both: {init_from: carbon, datasets")
+    assert "a circle: carbon starts from both starts from carbon" in project.snakemake("-n").stderr
+
+
 def test_other_settings_rerun_their_own_stage_and_what_follows(project):
     project.edit("scan:", "bands: {density: 5}\nscan:")
     assert project.plan() == {"bands": 2, "evaluate_target": 1, **REPORT}

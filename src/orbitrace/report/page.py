@@ -22,7 +22,7 @@ from orbitrace.config import Contents
 from orbitrace.report.ablations import ablation_section
 from orbitrace.report.blocks import Bar, Matrix, bars, block_bars, matrices
 from orbitrace.report.headlines import counted, digits, duration, headlines
-from orbitrace.report.results import DataSet, Evaluation, Model, Prediction, Results, gather
+from orbitrace.report.results import DataSet, Errors, Evaluation, Model, Prediction, Results, gather
 from orbitrace.report.spectra import Picture, Pictures, pictures
 
 _PACKAGES = ("torch", "e3nn", "lightning", "numpy", "scipy", "zarr", "snakemake")
@@ -37,6 +37,7 @@ _COLUMNS = (
     "ΔS",
     "band RMSE (meV)",
 )
+_NONE = ("–", "")
 
 Facts = list[tuple[str, str]]
 
@@ -156,6 +157,8 @@ def _model_facts(model: Model) -> Facts:
     settings = (model.settings or {}).get("section") or {}
     if "model" in settings:
         facts.append(("network", str(settings["model"])))
+    if settings.get("init_from"):
+        facts.append(("started from", str(settings["init_from"])))
     if model.log:
         last = model.log[-1]
         facts += [("steps", digits(last.step)), ("time", " ".join(duration(last.seconds)))]
@@ -204,11 +207,31 @@ def _metrics(results: Results) -> dict[str, Any] | None:
         if model.evaluation is not None:
             n = len(model.evaluation.hamiltonian.mae_per_sample)
             name = f"{model.evaluation.split or 'validation'}" + (f" of {model.name}" if several else "")
-            rows.append(_row(name, counted(n, "calculation"), model.evaluation))
+            rows += [_row(name, counted(n, "calculation"), model.evaluation), *_apart(model.evaluation.hamiltonian)]
     filled = [k for k in range(len(_COLUMNS)) if any(row["cells"][k][0] != "–" for row in rows)]
     for row in rows:
         row["cells"] = [row["cells"][k] for k in filled]
     return {"columns": [_COLUMNS[k] for k in filled], "rows": rows} if rows else None
+
+
+def _apart(errors: Errors) -> list[dict[str, Any]]:
+    """A row for each data set, if there are several."""
+    tables = errors.per_dataset or {}
+    return [
+        {
+            "name": f"… {dataset}",
+            "detail": counted(table["calculations"], "calculation"),
+            "cells": [
+                (digits(table["mae"]), ""),
+                (digits(table["mae_aligned"]), ""),
+                (digits(table["mae_worst_sample"]), table["worst_sample"]) if table["calculations"] > 1 else _NONE,
+                (digits(table["mae_worst_block"]), table["worst_block"]),
+                *(_NONE for _ in range(len(_COLUMNS) - 4)),
+            ],
+        }
+        for dataset, table in sorted(tables.items())
+        if len(tables) > 1
+    ]
 
 
 def _row(name: str, detail: str, evaluation: Evaluation) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from orbitrace.errors import InputError
 from orbitrace.manifest import read_manifest
 
 T = TypeVar("T")
+_OPTIONAL = ("overlap_max_error", "per_dataset")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Errors:
     mae_per_sample: Mapping[str, float]
     gauge_shift_mev: Mapping[str, float]
     overlap_max_error: float | None = None  # dimensionless
+    per_dataset: Mapping[str, Mapping[str, Any]] | None = (
+        None  # of a model: mae, mae_aligned, ..., calculations of each data set
+    )
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,7 @@ def read_evaluation(file: Path) -> Evaluation | None:
         evaluation = Evaluation(errors, table.get("split"), float(bands["rmse"]) if bands else None, window, missing_bands)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(file, f"{type(error).__name__} {error}", "evaluate") from error
-    missing = [key for key in Errors.__annotations__ if getattr(errors, key) is None and key != "overlap_max_error"]
+    missing = [key for key in Errors.__annotations__ if getattr(errors, key) is None and key not in _OPTIONAL]
     if missing:
         raise _damaged(file, f"no {', '.join(missing)} in it", "evaluate")
     return evaluation
