@@ -110,6 +110,23 @@ def test_the_network_that_went_on_can_say_something_of_what_is_new(model: str) -
     assert np.isfinite(found).all()
 
 
+@pytest.mark.parametrize("model", plugins.names("models"))
+def test_new_read_outs_start_as_those_of_equal_shells_or_at_zero(model: str) -> None:
+    """Nitrogen and boron have the shells of each other alone: what is known of one is the best guess for the other."""
+    labeller = fitted(data((6, 7)))
+    net = network(model, basis=labeller.basis)
+    start = Checkpoint(model, small_settings(model), net.state_dict(), replace(labeller, l_max=net.l_max), "float64")
+    alike = Basis({**BASIS.shells, 5: Shells((0, 1), 1.7, 3.0)})
+    tuned = adopted(start, fitted(data((1, 5, 6, 7), range(5, 8), alike)))
+    of = {name: weight for name, weight in tuned.weights.items() if name.startswith(("onsite", "offsite"))}
+    for name, weight in of.items():
+        room, ends, rest = name.split(".", 2)
+        if "1" in ends.split("-"):
+            assert not weight.any(), name
+        elif "5" in ends.split("-"):
+            assert torch.equal(weight, of[f"{room}.{ends.replace('5', '7')}.{rest}"]), name
+
+
 def test_elements_that_need_larger_l_than_the_checkpoint_has_are_refused_with_what_to_do() -> None:
     words = r"init_from: with F there are blocks of l = 4, and .* ends at l = 2\. Expected irreps up to l = 4"
     with pytest.raises(InputError, match=words):

@@ -3,7 +3,8 @@
 Both are walked side by side, layer by layer, by the names of the layers. Four things depend on the elements:
 
 * embeddings (`nn.Embedding`) have one row for each element, in the order of the basis;
-* read-outs are named by atomic numbers: one that only the new network has stays as it is made;
+* read-outs are named by atomic numbers: one that only the new network has starts as the mean of those between elements with
+  the same shells, and as zero if there is none, so that its blocks are what the reference says;
 * nodes may gain kinds of irreps for the on-site blocks of new elements (d shells bring 2o and 3e). Weights stand by kind, and
   nothing that was there listens to a new one;
 * a shell more makes more basic blocks, and with them outputs of TraceGrad's invariants. New outputs start at zero, so that the
@@ -24,6 +25,7 @@ from orbitrace.nets.layout import Layout
 from orbitrace.nets.pointwise import EntryLinear, NormByL
 from orbitrace.nets.so2 import SO2Linear
 from orbitrace.nets.tracegrad import InvariantNetwork, TraceGrad
+from orbitrace.physics.orbitals import Basis
 
 DECODER = "traces"  # of the invariants
 # Of TraceGrad's factors for a new kind of irrep: u is quadratic in them. With zero they had no gradient, ever; so small, they
@@ -58,6 +60,25 @@ def inherit(network: nn.Module, older: nn.Module, places: Mapping[int, int], nam
     for child, module in network.named_children():
         if child in children and child not in done and not _other_decoder(child, module, children[child]):
             inherit(module, children[child], places, f"{name}.{child}")
+
+
+@torch.no_grad()
+def start_read_outs(network: nn.Module, basis: Basis, known: Basis) -> None:
+    """Give the read-outs of new elements and pairs of them a start, in place; those of known ones must have theirs.
+
+    Graphene to graphene on boron nitride, 100 steps, validation MAE: 5.2 meV with new embeddings and read-outs at random, 4.5
+    with the mean of embeddings, 4.4 with zero read-outs besides, 4.1 with those of equal shells.
+    """
+    for heads in (module for module in network.modules() if isinstance(module, nn.ModuleDict)):
+        ends = {name: [int(z) for z in name.split("-")] for name in heads if name.replace("-", "").isdigit()}
+        old = [name for name, zs in ends.items() if all(z in known for z in zs)]
+        for name in ends.keys() - set(old):
+            shells = [basis[z].ls for z in ends[name]]
+            alike = [heads[other] for other in old if [basis[z].ls for z in ends[other]] == shells]
+            for key, parameter in heads[name].named_parameters():
+                parameter.zero_()
+                for head in alike:
+                    parameter.add_(head.get_parameter(key), alpha=1 / len(alike))
 
 
 def _own(network: nn.Module, older: nn.Module, name: str, done: set[str]) -> None:

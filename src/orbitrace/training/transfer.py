@@ -27,7 +27,7 @@ from orbitrace.physics.slater_koster import BondTable, TwoCentreTable
 from orbitrace.physics.structure import Floats
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
-from orbitrace.training.inherit import inherit
+from orbitrace.training.inherit import inherit, start_read_outs
 
 
 def start_of(section: LearnSection) -> tuple[Checkpoint | None, LearnSection]:
@@ -99,6 +99,7 @@ def adopt(network: BlockNetwork, start: Checkpoint, basis: Basis) -> None:
         )
     places = {k: basis.elements.index(z) for k, z in enumerate(start.basis.elements)}
     inherit(network, older, places)
+    start_read_outs(network, basis, start.basis)
 
 
 def _covering(known: BondTable, fresh: BondTable) -> BondTable:
