@@ -130,7 +130,7 @@ def test_new_read_outs_start_as_those_of_equal_shells_or_at_zero(model: str) -> 
 def test_elements_that_need_larger_l_than_the_checkpoint_has_are_refused_with_what_to_do() -> None:
     words = r"init_from: with F there are blocks of l = 4, and .* ends at l = 2\. Expected irreps up to l = 4"
     with pytest.raises(InputError, match=words):
-        adopted(started("deeph_e3", KNOWN), fitted(data((*KNOWN, 9), range(5, 8))))
+        adopted(started("deeph_e3_local", KNOWN), fitted(data((*KNOWN, 9), range(5, 8))))
 
 
 def moved(net: BlockNetwork, labeller: Labeller, several: list[Calculation]) -> dict[str, torch.Tensor]:
@@ -160,7 +160,7 @@ def test_every_weight_that_learns_from_scratch_learns_here_too(model: str) -> No
 
 
 def test_the_reference_and_scales_of_known_pairs_are_kept_and_those_of_new_ones_are_fitted() -> None:
-    start, fresh = started("deeph_e3", KNOWN), fitted(data((1, 6, 8), range(5, 8)))
+    start, fresh = started("deeph_e3_local", KNOWN), fitted(data((1, 6, 8), range(5, 8)))
     merged = transfer.extended(start.labeller, fresh, "tests")
     assert merged.reference.bonds[6, 8].coefficients is start.labeller.reference.bonds[6, 8].coefficients
     assert merged.reference.bonds[1, 6] is fresh.reference.bonds[1, 6]
@@ -171,7 +171,7 @@ def test_the_reference_and_scales_of_known_pairs_are_kept_and_those_of_new_ones_
 
 
 def test_distances_of_both_data_count_as_covered() -> None:
-    start, fresh = started("deeph_e3", (6,)), fitted(data((6,), range(5, 8)))
+    start, fresh = started("deeph_e3_local", (6,)), fitted(data((6,), range(5, 8)))
     table = start.labeller.reference.bonds[6, 6]
     bonds = {(6, 6): replace(table, covered=np.array([[1.0, 1.2], [2.0, 3.6]]))}
     old = replace(start.labeller, reference=replace(start.labeller.reference, bonds=bonds))

@@ -66,7 +66,7 @@ def test_a_model_that_is_never_trained_anew_is_trained_once(fresh):
 
 
 def test_a_model_that_starts_from_another_one_is_trained_after_it_and_again_when_that_changes(project):
-    project.edit("models:", "models:\n  tuned: {datasets: [nitride], init_from: carbon}")
+    project.edit("models:\n", "models:\n  tuned: {datasets: [nitride], init_from: carbon}\n")
     assert project.plan() == {"train": 1, "evaluate": 1, **REPORT}  # no other model is touched
     done = project.snakemake()
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_a_model_that_starts_from_another_one_is_trained_after_it_and_again_when
 
 def test_a_model_that_starts_from_a_file_is_trained_again_when_the_file_changes(project):
     (project.folder / "mine.pt").write_text("1")
-    project.edit("models:", "models:\n  tuned: {datasets: [nitride], init_from: mine.pt}")
+    project.edit("models:\n", "models:\n  tuned: {datasets: [nitride], init_from: mine.pt}\n")
     assert project.snakemake().returncode == 0
     assert project.plan() == {}
     (project.folder / "mine.pt").write_text("2")

@@ -83,7 +83,7 @@ class SameL(nn.Module):
     def __init__(self, layout: Layout, width: int, by_m: bool) -> None:
         super().__init__()
         self.width = self.invariants = width
-        self.by_m = by_m
+        self.layout, self.by_m = layout, by_m
         self.factors = nn.ParameterList(
             nn.Parameter(torch.randn(n, width) / math.sqrt(n)) for n, _, _ in layout.entries
         )  # A_l^T
@@ -165,7 +165,7 @@ class TraceGrad(nn.Module):
 
     def __init__(self, layout: Layout, quadratic: SameL | SameM, outputs: int, use: Use = "grad") -> None:
         super().__init__()
-        self.quadratic, self.use = quadratic, use
+        self.layout, self.quadratic, self.use = layout, quadratic, use
         self.network = InvariantNetwork(quadratic.invariants, HIDDEN * quadratic.width, outputs)
         self.gate = nn.Linear(outputs, layout.channels, bias=False) if use == "gate" else None
         self.widths = None if quadratic.by_m else [n for n, _, _ in layout.entries]

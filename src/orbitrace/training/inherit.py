@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from orbitrace.errors import InputError
+from orbitrace.nets.graph_norm import GraphNorm
 from orbitrace.nets.layout import Layout
 from orbitrace.nets.pointwise import EntryLinear, NormByL
 from orbitrace.nets.so2 import SO2Linear
-from orbitrace.nets.tracegrad import InvariantNetwork, TraceGrad
+from orbitrace.nets.tracegrad import InvariantNetwork, SameL, TraceGrad
 from orbitrace.physics.orbitals import Basis
 
 DECODER = "traces"  # of the invariants
@@ -113,8 +114,18 @@ def _invariants(network: nn.Module, older: nn.Module) -> set[str]:
 
 
 def _tracegrad(network: nn.Module, older: nn.Module) -> set[str]:
-    """New kinds hardly count for the invariants; all known ones count as they did."""
+    """New invariants do not gate known features, and new kinds have gates of their own."""
     assert isinstance(network, TraceGrad) and isinstance(older, TraceGrad)
+    if network.gate is not None and older.gate is not None:
+        rows, n = _channels(network.layout, older.layout, 0), older.gate.in_features
+        network.gate.weight[rows] = 0.0
+        network.gate.weight[rows, :n] = older.gate.weight.to(network.gate.weight.dtype)
+    return {"gate"}
+
+
+def _quadratic(network: nn.Module, older: nn.Module) -> set[str]:
+    """New kinds hardly count for the invariants; all known ones count as they did."""
+    assert isinstance(network, SameL) and isinstance(older, SameL)
     known = _by_kind(older.layout, older.factors)
     for kind, factor in _by_kind(network.layout, network.factors).items():
         if kind in known:
@@ -126,7 +137,7 @@ def _tracegrad(network: nn.Module, older: nn.Module) -> set[str]:
 
 def _by_entry(network: nn.Module, older: nn.Module) -> set[str]:
     """One weight for each kind of irrep in the result; a known kind hears nothing of a new one."""
-    assert isinstance(network, EntryLinear | NormByL) and isinstance(older, EntryLinear | NormByL)
+    assert isinstance(network, EntryLinear | NormByL | GraphNorm) and isinstance(older, EntryLinear | NormByL | GraphNorm)
     known = _by_kind(_layout(older), older.weights)
     for kind, weight in _by_kind(_layout(network), network.weights).items():
         if kind in known and known[kind].shape == weight.shape:
@@ -161,7 +172,7 @@ def _by_kind(layout: Layout, weights: nn.ParameterList) -> dict[tuple[int, bool]
     return {(l, natural): weight for (_, l, natural), weight in zip(layout.entries, weights, strict=True)}
 
 
-def _layout(layer: EntryLinear | NormByL) -> Layout:
+def _layout(layer: EntryLinear | NormByL | GraphNorm) -> Layout:
     return layer.layout_out if isinstance(layer, EntryLinear) else layer.layout
 
 
@@ -178,7 +189,9 @@ def _other_decoder(name: str, new: nn.Module, old: nn.Module) -> bool:
 _RULES: dict[type[nn.Module], Callable[[nn.Module, nn.Module], set[str]]] = {
     InvariantNetwork: _invariants,
     TraceGrad: _tracegrad,
+    SameL: _quadratic,
     EntryLinear: _by_entry,
     NormByL: _by_entry,
+    GraphNorm: _by_entry,
     SO2Linear: _so2,
 }
