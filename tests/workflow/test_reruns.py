@@ -90,10 +90,10 @@ def test_models_that_start_from_each_other_or_from_nothing_are_refused_before_th
     project.edit("carbon: {datasets", "carbon: {init_from: nowhere.pt, datasets")
     done = project.snakemake("-n")
     assert done.returncode != 0
-    assert "models.carbon.init_from: nowhere.pt does not exist" in done.stderr
+    assert "models.carbon.init_from: nowhere.pt does not exist" in done.stdout
     project.edit("init_from: nowhere.pt", "init_from: both")
     project.edit("both: {datasets", "both: {init_from: carbon, datasets")
-    assert "a circle: carbon starts from both starts from carbon" in project.snakemake("-n").stderr
+    assert "a circle: carbon starts from both starts from carbon" in project.snakemake("-n").stdout
 
 
 def test_other_settings_rerun_their_own_stage_and_what_follows(project):
