@@ -168,6 +168,22 @@ def test_table_of_metrics_names_the_worst(complete):
     assert f"validation 2 calculations {0.75 * mean:.1f} 1.35 {mean:.1f} 011 37.5 C p1 - C p1 on-site 1.50 – –" in text
 
 
+def test_data_sets_are_judged_apart_where_a_model_has_several(tmp_path):
+    tree.write_all(tmp_path)
+    file = tmp_path / layout.MODEL_EVALUATION.format(model="small")
+    table = json.loads(file.read_text())
+    part = {"mae": 3.25, "mae_aligned": 3.0, "mae_worst_sample": 5.5, "worst_sample": "b", "mae_worst_block": 7.0}
+    part |= {"worst_block": "Mo d1 - Mo d1 on-site", "calculations": 2}
+    table["hamiltonian"]["per_dataset"] = {"layers": part, "sulphide": {**part, "mae": 4.75, "calculations": 1}}
+    tree.write_json(file, table)
+    html = page(tmp_path)
+    for words in ("… layers", "… sulphide", "3.25", "4.75", "Mo d1 - Mo d1 on-site"):
+        assert words in html
+    table["hamiltonian"]["per_dataset"]["layers"].pop("mae")
+    tree.write_json(file, table)
+    assert "is damaged" in page(tmp_path)
+
+
 def test_settings_and_split_of_a_training_are_shown_where_it_noted_them(tmp_path):
     tree.write_all(tmp_path)
     section = tree.configuration().settings_of("train").model_dump(mode="json")

@@ -38,3 +38,40 @@ def test_raw_outputs_become_bands_and_a_report(fresh, copy_of, example):
         assert (results / "predictions/tiny/known" / name).stat().st_size > 1000
     assert "<svg" in (results / "report.html").read_text()
     assert project.plan() == {}
+
+
+SEVERAL = """
+datasets: {bilayers: {path: raw}, nitride: {}, sulphide: {}}
+models:
+  tiny:
+    datasets: [bilayers, sulphide]
+    network: {irreps: 8x0e+4x1o+2x2e+1x3o+1x4e, blocks: 1}
+    train: {max_steps: 2, validate_every: 1, validation: 0.3}
+  tuned:
+    datasets: [bilayers, nitride]
+    init_from: tiny
+    train: {max_steps: 2, validate_every: 1, validation: 0.3}
+"""
+
+
+@pytest.mark.slow
+def test_data_sets_of_different_elements_are_learned_and_a_model_starts_from_another(fresh, copy_of, example, shared_data):
+    project = copy_of(fresh)
+    for number in ("000", "001"):
+        shutil.copytree(example / "data/bilayers" / number, project.folder / "raw" / number)
+        shutil.copytree(shared_data / "openmx/mos2" / number, project.folder / "data/sulphide" / number)
+    shutil.rmtree(project.folder / "data/nitride")
+    for number in ("000", "001"):
+        shutil.copytree(shared_data / "openmx/graphene_hbn" / number, project.folder / "data/nitride" / number)
+    (project.folder / "config.yaml").write_text(SEVERAL)
+    (project.folder / "bin/orbitrace").unlink()
+
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr + done.stdout
+    for model, names in (("tiny", {"bilayers", "sulphide"}), ("tuned", {"bilayers", "nitride"})):
+        table = json.loads((project.folder / f"results/models/{model}/evaluation.json").read_text())
+        assert set(table["hamiltonian"]["per_dataset"]) == names
+    page = (project.folder / "results/report.html").read_text()
+    assert "… sulphide" in page
+    assert "started from" in page
+    assert project.plan() == {}

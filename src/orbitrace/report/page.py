@@ -216,21 +216,21 @@ def _metrics(results: Results) -> dict[str, Any] | None:
 
 def _apart(errors: Errors) -> list[dict[str, Any]]:
     """A row for each data set, if there are several."""
-    tables = errors.per_dataset or {}
+    parts = errors.per_dataset or {}
     return [
         {
             "name": f"… {dataset}",
-            "detail": counted(table["calculations"], "calculation"),
+            "detail": counted(part.calculations, "calculation"),
             "cells": [
-                (digits(table["mae"]), ""),
-                (digits(table["mae_aligned"]), ""),
-                (digits(table["mae_worst_sample"]), table["worst_sample"]) if table["calculations"] > 1 else _NONE,
-                (digits(table["mae_worst_block"]), table["worst_block"]),
+                (digits(part.mae), ""),
+                (digits(part.mae_aligned), ""),
+                (digits(part.mae_worst_sample), part.worst_sample) if part.calculations > 1 else _NONE,
+                (digits(part.mae_worst_block), part.worst_block),
                 *(_NONE for _ in range(len(_COLUMNS) - 4)),
             ],
         }
-        for dataset, table in sorted(tables.items())
-        if len(tables) > 1
+        for dataset, part in sorted(parts.items())
+        if len(parts) > 1
     ]
 
 

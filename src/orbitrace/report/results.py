@@ -24,6 +24,19 @@ _OPTIONAL = ("overlap_max_error", "per_dataset")
 
 
 @dataclass(frozen=True)
+class PartErrors:
+    """Errors on the calculations of one data set by itself, meV."""
+
+    calculations: int
+    mae: float
+    mae_aligned: float
+    mae_worst_sample: float
+    worst_sample: str
+    mae_worst_block: float
+    worst_block: str
+
+
+@dataclass(frozen=True)
 class Errors:
     """Errors of predicted Hamiltonians, meV: the table of `training.metrics.summarise`."""
 
@@ -37,9 +50,7 @@ class Errors:
     mae_per_sample: Mapping[str, float]
     gauge_shift_mev: Mapping[str, float]
     overlap_max_error: float | None = None  # dimensionless
-    per_dataset: Mapping[str, Mapping[str, Any]] | None = (
-        None  # of a model: mae, mae_aligned, ..., calculations of each data set
-    )
+    per_dataset: Mapping[str, PartErrors] | None = None  # of a model
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,9 @@ def read_evaluation(file: Path) -> Evaluation | None:
     if table is None or _note(table):
         return None
     try:
-        errors = Errors(**{key: table["hamiltonian"].get(key) for key in Errors.__annotations__})
+        found = {key: table["hamiltonian"].get(key) for key in Errors.__annotations__}
+        parts = {name: PartErrors(**part) for name, part in (found["per_dataset"] or {}).items()}
+        errors = Errors(**{**found, "per_dataset": parts})
         bands = table.get("bands") or {}
         window = (float(bands["window"][0]), float(bands["window"][1])) if bands else None
         missing_bands = int((bands.get("details") or {}).get("n_missing_bands", 0))
