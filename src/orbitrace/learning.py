@@ -24,6 +24,7 @@ class LossSection(Section):
     wavefunction: Weight = Field(0.0, description="weight of the error between the true eigenvectors (wavefunction alignment)")
     bands: Weight = Field(0.0, description="weight of the mean absolute error of the energies in the window")
     window: EnergyWindow = Field((-5.0, 5.0), description="energies that count in bands, eV from the Fermi level")
+    levels_from: Fraction = Field(0.5, description="part of the run after which wavefunction and bands count beside others")
     kpoints: int = Field(1, ge=0, description="random k points of each crystal and step, for wavefunction and bands; 0: Gamma")
     off_diagonal: Weight = Field(1.0, description="in wavefunction, weight of the elements between two levels beside the rest")
     high_levels: Weight = Field(0.1, description="in wavefunction, weight of levels above the window beside those below")
@@ -32,6 +33,10 @@ class LossSection(Section):
     def needs_levels(self) -> bool:
         """Whether eigenvalues or eigenvectors of the true H are needed."""
         return self.wavefunction > 0 or self.bands > 0
+
+    def counts_levels(self, progress: float) -> bool:
+        """Whether levels count when a part `progress` of the run is behind; alone they always do."""
+        return self.needs_levels and (progress >= self.levels_from or self.mae + self.mse == 0)
 
     @model_validator(mode="after")
     def _teaches(self) -> Self:

@@ -226,10 +226,9 @@ def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calc
     own, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
     _check_same_structure(own, atoms, overlap, structure)
     initial = interchange.read_initial_folder(overlap)
-    hamiltonian = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial)
+    h = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial)
     made = Provenance("orbitrace", __version__, str(checkpoint))
-    spin = _spin_of(hamiltonian, blocks)
-    calculation = Calculation(atoms, basis, hamiltonian, blocks, None, n_electrons, spin, made, initial)
+    calculation = Calculation(atoms, basis, h, blocks, None, n_electrons, _spin_of(h, blocks), made, initial)
     interchange.write_folder(out, calculation)
     return calculation
 

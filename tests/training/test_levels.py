@@ -337,7 +337,7 @@ def test_an_indefinite_overlap_is_refused_by_name() -> None:
     "weights", [{"mae": 1}, {"mse": 1}, {"wavefunction": 1}, {"bands": 1}, {"mae": 1, "bands": 0.5}], ids=str
 )
 def test_some_steps_lower_each_loss(weights: dict[str, float]) -> None:
-    loss = LossSection(**{"mae": 0.0, "trace": 0.0, "window": WIDE, "kpoints": 0, **weights})
+    loss = LossSection(**{"mae": 0.0, "trace": 0.0, "window": WIDE, "kpoints": 0, "levels_from": 0.0, **weights})
     settings = TrainSection(learning_rate=1e-3, warmup=0.0, loss=loss)
     with numbers_of(torch.float64):
         module = HamiltonianLearner(network(blocks=1), BASIS, settings, 0.5)

@@ -30,6 +30,13 @@ def test_errors_of_levels_are_mixed_in_by_their_weights() -> None:
     assert float(hamiltonian_loss(error, 0.1, loss, levels)) == pytest.approx(2.0 + 0.2 * 5.0 + 3.0 * 0.2)
 
 
+def test_levels_count_in_the_later_part_of_a_run_or_where_they_are_alone() -> None:
+    late, alone = LossSection(bands=0.1, levels_from=0.5), LossSection(mae=0.0, bands=0.1, levels_from=0.5)
+    assert [late.counts_levels(x) for x in (0.0, 0.49, 0.5, 1.0)] == [False, False, True, True]
+    assert alone.counts_levels(0.0)
+    assert not LossSection().counts_levels(1.0)
+
+
 def test_no_level_in_the_window_at_some_k_is_a_step_without_a_gradient() -> None:
     error = torch.tensor([0.1, -0.3], requires_grad=True)
     loss = hamiltonian_loss(error, 0.1, LossSection(mae=0.0, bands=1.0), LevelErrors(None, None))

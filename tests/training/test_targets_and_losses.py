@@ -19,7 +19,7 @@ from orbitrace.prediction import predict
 from orbitrace.training import callbacks, checkpoint
 
 SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 1, "radial_width": 8, "gaussians": 8, "invariants": 4}
-LEVELS = {"wavefunction": 0.1, "bands": 0.5, "window": (-6.0, 6.0)}
+LEVELS = {"wavefunction": 0.1, "bands": 0.5, "window": (-6.0, 6.0), "levels_from": 0.0}
 SHIFTS = (0.0, 1.5, -3.0)  # eV
 
 

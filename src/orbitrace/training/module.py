@@ -69,9 +69,9 @@ class HamiltonianLearner(lightning.LightningModule):
         return total_loss(loss_h, loss_t, self.settings.loss.trace)
 
     def _levels(self, batch: Batch, error: Tensor) -> LevelErrors | None:
-        """Errors of levels at k points that change with each step, if the loss has any."""
+        """Errors of levels at k points that change with each step, if they count yet."""
         s = self.settings
-        if not s.loss.needs_levels:
+        if not s.loss.counts_levels(self.progress):
             return None
         levels = level_errors(batch, error, s.loss, (s.seed, self.global_step))
         for name, value in (("wavefunction_error", levels.wavefunction), ("bands_error", levels.bands)):
