@@ -74,7 +74,7 @@ def test_the_smallest_configuration_names_a_data_set_and_a_model():
         ("models.small.train.validation", 1.5, ["models.small.train.validation: found 1.5", "less than 1"]),
         ("targets.a.models", ["big"], ["targets.a", "exactly one of twist, structure, reference"]),
         ("targets.a", {"structure": "a.cif", "models": ["big"]}, ["targets.a.models: unknown model 'big'", "one of small"]),
-        ("targets.a.twist", {"m": 1}, ["targets.a.twist.n: is missing", "second index"]),
+        ("targets.a.twist", {"m": 1}, ["targets.a.twist: m given", "exactly one of m and n"]),
         ("targets.a.twist", {"m": 1, "n": 2, "distance": -3.35}, ["targets.a.twist.distance: found -3.35"]),
         ("targets.a.twist", {"m": 2, "n": 2}, ["targets.a.twist: (m, n) = (2, 2) is no twist", "two different integers"]),
         ("targets.a.twist", {"m": 2, "n": 4}, ["(2, 4) has the common divisor 2", "(1, 2) is the same twist"]),
@@ -136,7 +136,7 @@ def test_options_of_the_solver_are_taken():
         ("reference", {"reference": "nowhere"}),
         ("structure", {"structure": "nowhere/a.cif"}),
         ("twist.layer", {"twist": {"m": 1, "n": 2, "layer": "nowhere"}}),
-        ("twist.top", {"twist": {"m": 1, "n": 2, "top": "graphene"}}),
+        ("twist.top", {"twist": {"m": 1, "n": 2, "top": "grafene"}}),
     ],
 )
 def test_files_of_targets_that_do_not_exist_are_refused_by_their_key(key, target):

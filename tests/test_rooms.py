@@ -16,7 +16,7 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files"}
-PLANS = {"schema", "learning", "lineage", "setups", "config", "layout", "discovery", "manifest"}
+PLANS = {"schema", "learning", "lineage", "setups", "twisting", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "learning": {"errors", "schema"},
     "lineage": {"errors", "schema", "learning", "layout"},
     "setups": {"errors", "schema", "learning"},
-    "config": {"errors", "schema", "learning", "setups", "discovery", "lineage"},
+    "twisting": {"schema", "physics"},
+    "config": {"errors", "schema", "learning", "setups", "twisting", "discovery", "lineage"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},
@@ -45,10 +46,11 @@ MAY_IMPORT = {
     "training": GROUND | {"physics", "graphs", "models", "nets", "schema", "learning", "manifest", "layout"},
     "prediction": GROUND | {"physics", "graphs", "models", "training"},
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
+    "bilayers": GROUND | {"physics", "interchange", "twisting"},
     "status": GROUND | PLANS | {"report"},
     "report": GROUND | PLANS | SPECTRA | {"physics", "interchange"},
     "ablation": GROUND | PLANS | {"report"},
-    "stages": GROUND | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING,
+    "stages": GROUND | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING | {"bilayers"},
     "serial": GROUND | PLANS | {"stages"},
     "cli": GROUND | PLANS | {"stages", "serial", "ablation"},
 }
@@ -61,7 +63,7 @@ ONLY_IN = {
     "zarr": {"graphs"},
     "h5py": {"interchange", "bands"},
     "ase": {"interchange", "bands", "report"},
-    "pydantic": {"schema", "learning", "setups", "config", "models"},
+    "pydantic": {"schema", "learning", "setups", "twisting", "config", "models"},
     "typer": {"cli"},
     "yaml": {"config"},
     "matplotlib": {"bands", "report"},

@@ -243,23 +243,46 @@ def ablate(
 
 @app.command()
 def twist(
-    out: Out,
+    out: Annotated[Path | None, typer.Option("--out", help="Structure to write; with --search a table.")] = None,
+    search: Annotated[bool, typer.Option("--search", help="List the cells near --angle instead.")] = False,
+    layer: Annotated[str | None, typer.Option(help="Layer below: file, or graphene, hbn, mos2_2h, ...")] = None,
+    top: Annotated[str | None, typer.Option(help="Layer above, if another one.")] = None,
     m: Annotated[int | None, typer.Option(help="First index of the twist.")] = None,
     n: Annotated[int | None, typer.Option(help="Second index of the twist.")] = None,
-    layer: Annotated[str | None, typer.Option(help="File with the layer's primitive cell, or graphene.")] = None,
+    angle: Annotated[float | None, typer.Option(help="Twist, degrees, instead of m and n.")] = None,
+    angle_tolerance: Annotated[float | None, typer.Option(help="How far from it a cell may be, degrees.")] = None,
+    max_strain: Annotated[float | None, typer.Option(help="Largest strain of a layer; 0.01 is 1 %.")] = None,
+    strained: Annotated[str | None, typer.Option(help="Layer that is strained: top, bottom or both.")] = None,
+    max_atoms: Annotated[int | None, typer.Option(help="Largest cell.")] = None,
+    stacking: Annotated[str | None, typer.Option(help="Registry before the twist: AA, AB, BA, AA', AB' or A'B.")] = None,
+    centre: Annotated[str | None, typer.Option(help="Site below on the axis of the twist: A, B or hollow.")] = None,
     distance: Annotated[float | None, typer.Option(help="Distance of the layers, Å.")] = None,
     vacuum: Annotated[float | None, typer.Option(help="Empty space above the layers, Å.")] = None,
+    relaxed: Annotated[str | None, typer.Option(help="File with relaxed positions of this cell.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="With --search: end after so many cells.")] = 20,
     name: Name = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Make a commensurate twisted bilayer from the primitive cell of one layer."""
-    from orbitrace import stages
-    from orbitrace.config import TwistSection
+    """Make a twisted bilayer of any two layers, or list the cells that they share.
 
-    given: dict[str, Any] = {"m": m, "n": n, "layer": layer, "distance": distance, "vacuum": vacuum}
-    structure = stages.twist(out, _settings(TwistSection, "twist", config, settings, name, **given))
-    print(f"{structure.n_atoms} atoms: {out}")
+    `orbitrace twist --m 1 --n 2 --out FILE`, or `orbitrace twist --top hbn --angle 0 --search`.
+    """
+    from orbitrace import stages
+    from orbitrace.twisting import TwistSection
+
+    given: dict[str, Any] = {"layer": layer, "top": top, "m": m, "n": n, "angle": angle, "angle_tolerance": angle_tolerance}
+    given |= {"max_strain": max_strain, "strained": strained, "max_atoms": max_atoms, "stacking": stacking, "centre": centre}
+    given |= {"distance": distance, "vacuum": vacuum, "relaxed": relaxed}
+    chosen = _settings(TwistSection, "twist", config, settings, name, **given)
+    if search:
+        rows = stages.twist_cells(chosen, limit, out)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        print("\n".join("  ".join(map(str.rjust, row, widths)) for row in rows))
+    elif out is None:
+        raise InputError("orbitrace twist", "no --out", "the structure to write", "Give --out FILE, or --search")
+    else:
+        print(f"{stages.twist(out, chosen)}: {out}")
 
 
 @app.command()

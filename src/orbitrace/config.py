@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import gcd
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -28,6 +27,7 @@ from orbitrace.errors import InputError
 from orbitrace.learning import LearnSection
 from orbitrace.schema import EnergyWindow, Name, Section, check_options, did_you_mean, plugin, refused, section_from
 from orbitrace.setups import AblateSection, check_judges, section_of
+from orbitrace.twisting import TwistSection, layer_hint
 
 NamedPoint = tuple[str, tuple[float, float, float]]
 
@@ -104,38 +104,10 @@ class EvaluateSection(Section):
     window: EnergyWindow = Field((-3.0, 3.0), description="bands that count, eV from the Fermi level")
 
 
-class TwistSection(Section):
-    """A commensurate twisted bilayer, made from one layer's primitive cell."""
-
-    layer: str = Field("graphene", description="file with the primitive cell of the layer, or graphene")
-    m: int = Field(gt=0, description="first index of the twist")
-    n: int = Field(gt=0, description="second index of the twist, without common divisor with the first")
-    distance: float = Field(3.35, gt=0, description="distance of the layers, Å")
-    vacuum: float = Field(20.0, ge=0, description="empty space above the layers, Å")
-    top: str | None = Field(None, description="file with the layer above, if it is another one of the same lattice constant")
-    shift: tuple[float, float] = Field((0.0, 0.0), description="shift of the layer above, in its primitive vectors")
-
-    @model_validator(mode="after")
-    def _twisted(self) -> Self:
-        indices, common = f"(m, n) = ({self.m}, {self.n})", gcd(self.m, self.n)
-        if self.m == self.n:
-            raise refused(f"{indices} is no twist", "two different integers", f"E.g. ({self.m}, {self.m + 1})")
-        if common > 1:
-            smaller = f"({self.m // common}, {self.n // common})"
-            raise refused(f"{indices} has the common divisor {common}", smaller, f"{smaller} is the same twist")
-        return self
-
-    @property
-    def files(self) -> dict[str, str]:
-        """Files of the layers, by their keys; none for those that are built in."""
-        layer = {} if self.layer == "graphene" else {"layer": self.layer}
-        return layer if self.top is None else {**layer, "top": self.top}
-
-
 class TargetSection(Section):
     """One structure to predict, given in exactly one of three ways."""
 
-    twist: TwistSection | None = Field(None, description="make it by twisting a layer")
+    twist: TwistSection | None = Field(None, description="make it by twisting two layers")
     structure: str | None = Field(None, description="file that ASE reads, or a DeepH folder")
     reference: str | None = Field(
         None, description="raw calculation: its structure is predicted, its H and bands compared with"
@@ -341,9 +313,16 @@ def check_files(config: Config, where: str = "config.yaml") -> None:
         named = {"reference": target.reference, "structure": target.structure}
         named |= {f"twist.{key}": file for key, file in (target.twist.files if target.twist else {}).items()}
         for key, path in named.items():
-            meaning = "the folder of a raw calculation" if key == "reference" else "a structure"
+            expected, remedy = _meant_by(key, str(path))
             if path is not None and not Path(path).exists():
-                raise InputError(f"{where}: targets.{name}.{key}", f"{path} does not exist", meaning, "Correct the path")
+                raise InputError(f"{where}: targets.{name}.{key}", f"{path} does not exist", expected, remedy)
+
+
+def _meant_by(key: str, path: str) -> tuple[str, str]:
+    """What a key of a target expects, and what to do if it is not there."""
+    if key in ("twist.layer", "twist.top"):
+        return layer_hint(path)
+    return "the folder of a raw calculation" if key == "reference" else "a structure", "Correct the path"
 
 
 def _judged(config: Config, where: str) -> None:

@@ -22,14 +22,15 @@ from orbitrace.config import (
     ReadSection,
     ScanSection,
     ShardSection,
-    TwistSection,
 )
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.learning import LearnSection
 from orbitrace.setups import AblateSection
+from orbitrace.twisting import TwistSection
 
 if TYPE_CHECKING:
+    from orbitrace.bilayers import Built
     from orbitrace.graphs.ingest import IngestReport
     from orbitrace.graphs.shards import Shard
     from orbitrace.manifest import Manifest
@@ -177,17 +178,23 @@ def evaluate_target(
     return _write_json(out, table)
 
 
-def twist(out: Path, settings: TwistSection) -> Structure:
-    """Two twisted copies of a layer -> structure file `out`, in any format that ASE writes."""
-    from orbitrace import interchange
-    from orbitrace.physics.twist import graphene, twisted_bilayer
+def twist(out: Path, settings: TwistSection) -> Built:
+    """Two layers on a cell that they share -> structure file `out`, in any format that ASE writes."""
+    from orbitrace import bilayers, interchange
 
-    layer = graphene() if settings.layer == "graphene" else interchange.read_structure(Path(settings.layer))
-    top = None if settings.top is None else interchange.read_structure(Path(settings.top))
-    m, n, distance = settings.m, settings.n, settings.distance
-    structure = twisted_bilayer(layer, m, n, distance, top=top, vacuum=settings.vacuum, shift=settings.shift)
-    interchange.write_structure(out, structure)
-    return structure
+    built = bilayers.build(settings)
+    interchange.write_structure(out, built.structure)
+    return built
+
+
+def twist_cells(settings: TwistSection, limit: int, out: Path | None = None) -> list[tuple[str, ...]]:
+    """Two layers, angle -> table of the cells that they share, headings first, and tab-separated in a file `out`."""
+    from orbitrace import bilayers
+
+    rows = list(bilayers.table(bilayers.candidates(settings, limit)))
+    if out is not None:
+        _write(out, "".join("\t".join(row) + "\n" for row in rows))
+    return rows
 
 
 def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = OverlapSection()) -> None:

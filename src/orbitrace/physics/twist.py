@@ -1,23 +1,28 @@
-"""Commensurate twisted bilayers from a primitive layer, by two integers.
+"""Twisted bilayers: two layers put on a cell that they share.
 
-With a1, a2 at 60 degrees, the layer below gets the supercell ``t1 = m a1 + n a2, t2 = -n a1 + (m + n) a2``, the one above the
-mirror image ``t1' = n a1 + m a2, t2' = -m a1 + (m + n) a2``; both are hexagonal of length ``a sqrt(m^2 + m n + n^2)``. Turning
-t1' onto t1 twists the layers by ``cos(theta) = (n^2 + 4 m n + m^2) / (2 (n^2 + m n + m^2))`` (J. M. B. Lopes dos Santos,
-N. M. R. Peres and A. H. Castro Neto, Phys. Rev. Lett. 99, 256802 (2007), in the notation of S. Shallcross, S. Sharma and
-O. A. Pankratov, Phys. Rev. Lett. 101, 056803 (2008)). Cells are counted in integers: none is lost or doubled.
+For equal hexagonal layers two integers are enough. With a1, a2 at 60 degrees, the layer below gets the supercell
+``t1 = m a1 + n a2, t2 = -n a1 + (m + n) a2``, the one above the mirror image ``t1' = n a1 + m a2, t2' = -m a1 + (m + n) a2``;
+both are hexagonal of length ``a sqrt(m^2 + m n + n^2)``. Turning t1' onto t1 twists the layers by
+``cos(theta) = (n^2 + 4 m n + m^2) / (2 (n^2 + m n + m^2))`` (J. M. B. Lopes dos Santos, N. M. R. Peres and A. H. Castro Neto,
+Phys. Rev. Lett. 99, 256802 (2007), in the notation of S. Shallcross, S. Sharma and O. A. Pankratov, Phys. Rev. Lett. 101, 056803
+(2008)). Any other two layers share a cell that `commensurate` finds. Cells are counted in integers: none is lost or doubled.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import cos, gcd, pi, sin, sqrt
+from collections.abc import Mapping
+from math import gcd
 
 import numpy as np
 
 from orbitrace.errors import InputError
+from orbitrace.physics import registry
+from orbitrace.physics.commensurate import Coincidence, coincidence
+from orbitrace.physics.layers import Layer, deviation, hexagonal, layer_of
+from orbitrace.physics.materials import MATERIALS
 from orbitrace.physics.structure import Floats, Ints, Structure
 
-GRAPHENE = 2.46  # Å, lattice constant
+GRAPHENE = MATERIALS["graphene"].a  # Å, lattice constant
 _HEXAGONAL = 1e-3  # relative deviation from a hexagonal lattice, and between two layers, that is taken for rounding
 
 
@@ -25,7 +30,7 @@ def graphene(a: float = GRAPHENE) -> Structure:
     """One layer of graphene with lattice constant a, Å: vectors at 60 degrees, an atom at the origin."""
     if not 0 < a < float("inf"):
         raise InputError("graphene", f"lattice constant {a} Å", "a positive length", f"Graphene has {GRAPHENE} Å")
-    lattice = np.array([[a, 0, 0], [a / 2, a * sqrt(3) / 2, 0], [0, 0, 20.0]])
+    lattice = hexagonal(a, 20.0)
     inside = np.array([[0, 0, 0], [1 / 3, 1 / 3, 0]])
     return Structure(inside @ lattice, lattice, np.array([6, 6]), (True, True, False))
 
@@ -45,7 +50,7 @@ def twisted_bilayer(
     vacuum: float = 20.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> Structure:
-    """A commensurate twisted bilayer.
+    """A commensurate twisted bilayer of hexagonal layers, by two integers.
 
     Parameters
     ----------
@@ -75,96 +80,113 @@ def twisted_bilayer(
     InputError
         If m, n, distance or vacuum make no sense, a layer is not hexagonal, or the layers have different lattice constants.
     """
-    _check_numbers(m, n, distance, vacuum)
-    below = _layer(bottom, "layer")
-    above = below if top is None else _layer(top, "layer above")
-    if abs(above.a / below.a - 1) > _HEXAGONAL:
+    below = hexagonal_layer(bottom, "layer")
+    above = below if top is None else hexagonal_layer(top, "layer above")
+    cell = two_integers(below, above, m, n, max_strain=_HEXAGONAL)
+    return bilayer(below, above, cell, distance, vacuum=vacuum, shift=shift)
+
+
+def hexagonal_layer(structure: Structure, where: str) -> Layer:
+    """The layer of a structure, which must be hexagonal; `where` names it in errors."""
+    layer = layer_of(structure, where, _HEXAGONAL)
+    if deviation(layer.lattice) > _HEXAGONAL:
+        a, b = np.linalg.norm(layer.lattice, axis=1)
+        angle = np.degrees(np.arccos(layer.lattice[1, 0] / b))
+        found = f"{layer.n_atoms} atoms, in-plane vectors of {a:.4f} and {b:.4f} Å at {angle:.2f} degrees"
+        raise InputError(where, found, "a hexagonal layer: equal lengths at 60 or 120 degrees", "Give its primitive cell")
+    return layer
+
+
+def two_integers(
+    bottom: Layer, top: Layer, m: int, n: int, *, strained: str = "top", max_strain: float = _HEXAGONAL
+) -> Coincidence:
+    """The cell (m, n) of two hexagonal layers.
+
+    Raises
+    ------
+    InputError
+        If m and n are no twist, or the lattice constants differ more than the strain allows.
+    """
+    _check_integers(m, n)
+    cell = coincidence(bottom, top, [[m, n], [-n, m + n]], [[n, m], [-m, m + n]], strained)
+    if cell.strain > max_strain + 1e-9:
+        a, other = bottom.lattice[0, 0], top.lattice[0, 0]
         raise InputError(
             "layer above",
-            f"lattice constant {above.a:.4f} Å",
-            f"{below.a:.4f} Å, as below",
-            "Strain one layer to the lattice of the other, with its Hamiltonian in mind",
+            f"lattice constant {other:.4f} Å, a strain of {100 * cell.strain:.2f} %",
+            f"{a:.4f} Å, as below, within {100 * max_strain:g} %",
+            "Twist by an angle, which finds other cells for each layer, or strain one layer to the lattice of the other",
         )
-    length, height = below.a * sqrt(m * m + m * n + n * n), below.thickness + distance + above.thickness + vacuum
-    lattice = np.array([[length, 0, 0], [length / 2, length * sqrt(3) / 2, 0], [0, 0, height]])
-    planar = [_repeated(below.planar, m, n), _repeated(above.planar + np.array(shift), n, m)]
-    floors = [vacuum / 2, vacuum / 2 + below.thickness + distance]
-    n_cells = m * m + m * n + n * n
-    positions, numbers = [], []
-    for layer, inside, floor in zip((below, above), planar, floors, strict=True):
-        heights = np.repeat(floor + layer.heights, n_cells)
-        positions.append(inside @ lattice[:2] + heights[:, None] * np.array([0.0, 0.0, 1.0]))
-        numbers.append(np.repeat(layer.numbers, n_cells))
-    return Structure(np.concatenate(positions), lattice, np.concatenate(numbers), (True, True, False))
+    return cell
 
 
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A primitive layer in a frame of its own."""
+def bilayer(
+    bottom: Layer,
+    top: Layer,
+    cell: Coincidence,
+    distance: float,
+    *,
+    vacuum: float = 20.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    corrugation: Mapping[str, float] | None = None,
+) -> Structure:
+    """Two layers on a cell that they share.
 
-    a: float  # Å, lattice constant
-    planar: Floats  # [n, 2] in units of a1, a2 at 60 degrees
-    heights: Floats  # [n] Å above its lowest atom
-    numbers: Ints  # [n]
+    Parameters
+    ----------
+    bottom, top
+        Turned about their origins, which come to stand on each other (`registry.stacked` chooses them).
+    cell
+        From `two_integers`, or `commensurate.coincidence` or `search`.
+    distance, vacuum, shift
+        As in `twisted_bilayer`.
+    corrugation
+        Distances by registry, Å, in place of `distance` (`registry.gaps`); the layers bend by half each, and keep their
+        thickness.
 
-    @property
-    def thickness(self) -> float:
-        return float(self.heights.max())
-
-
-def _layer(structure: Structure, where: str) -> _Layer:
-    """Find the plane, the two vectors at 60 degrees, and the heights of a layer."""
-    flat = [d for d in range(3) if not structure.pbc[d]]
-    out = flat[0] if len(flat) == 1 else 2
-    first, second = (structure.lattice[d] for d in range(3) if d != out)
-    a, b = float(np.linalg.norm(first)), float(np.linalg.norm(second))
-    cosine = float(first @ second / (a * b)) if a * b > 0 else 1.0
-    if structure.n_atoms == 0 or abs(a / b - 1) > _HEXAGONAL or abs(abs(cosine) - 0.5) > _HEXAGONAL:
-        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        found = f"{structure.n_atoms} atoms, in-plane vectors of {a:.4f} and {b:.4f} Å at {angle:.2f} degrees"
-        raise InputError(where, found, "a hexagonal layer: equal lengths at 60 or 120 degrees", "Give its primitive cell")
-    up = np.cross(first, second)
-    up /= np.linalg.norm(up)
-    apart = structure.lattice[out]
-    if up @ apart < 0 or (not apart.any() and up[2] < 0):
-        up = -up
-    # a2 is the lattice vector 60 degrees counterclockwise from a1, seen from above.
-    turned = cos(pi / 3) * first + sin(pi / 3) * np.cross(up, first)
-    second = min((second, -second, second + first, first - second), key=lambda v: float(np.linalg.norm(v - turned)))
-    inside = structure.positions @ np.linalg.inv(np.stack([first, second, up]))
-    period = float(up @ apart) if structure.pbc[out] else 0.0
-    return _Layer((a + b) / 2, inside[:, :2], _heights(inside[:, 2], period), structure.numbers)
-
-
-def _heights(z: Floats, period: float) -> Floats:
-    """Heights above the lowest atom; a layer that sticks out of a periodic cell is put together at its largest gap."""
-    if period > 0:
-        z = z % period
-        ordered = np.sort(z)
-        gaps = np.diff(np.append(ordered, ordered[0] + period))
-        lowest = ordered[(int(np.argmax(gaps)) + 1) % len(z)]
-        z = (z - lowest + 1e-9) % period - 1e-9
-    heights: Floats = z - z.min()
-    return heights
-
-
-def _repeated(planar: Floats, m: int, n: int) -> Floats:
-    """The atoms of a layer in the supercell (m, n), in units of its vectors, from 0 to 1: [n_atoms * n_cells, 2].
-
-    The cell (p, q) of the layer stands at ``(p (m + n) + q n, q m - p n) / N`` of the supercell, N = m^2 + m n + n^2; those
-    with both numerators in 0..N-1 are its N cells.
+    Returns
+    -------
+    Structure
+        The cell's first vector along x, out of plane along z, atoms inside the cell, those below first.
     """
-    count = m * m + m * n + n * n
-    p, q = (grid.reshape(-1) for grid in np.meshgrid(np.arange(-n, m + 1), np.arange(m + 2 * n + 1), indexing="ij"))
-    numerators = np.stack([p * (m + n) + q * n, q * m - p * n], axis=1)
-    cells = numerators[((numerators >= 0) & (numerators < count)).all(axis=1)]
-    atoms = planar @ np.array([[m + n, -n], [n, m]])
-    inside: Floats = ((atoms[:, None] + cells[None]) / count).reshape(-1, 2) % 1.0
+    _check_lengths(distance, vacuum, corrugation)
+    moved = Layer(top.lattice, top.planar + np.array(shift), top.heights, top.numbers)
+    planar = [_repeated(layer.planar, rows) @ cell.lattice for layer, rows in ((bottom, cell.bottom), (moved, cell.top))]
+    cells = [len(xy) // layer.n_atoms for xy, layer in zip(planar, (bottom, top), strict=True)]
+    z = [np.repeat(bottom.heights, cells[0]), np.repeat(top.heights + bottom.thickness, cells[1])]
+    if corrugation is None:
+        z[1] += distance
+    else:
+        bend = [registry.gaps(bottom, moved, cell, xy, corrugation) / 2 for xy in planar]
+        z = [z[0] - bend[0], z[1] + bend[1]]
+    heights = np.concatenate(z)
+    heights += vacuum / 2 - heights.min()
+    lattice = np.zeros((3, 3))
+    lattice[:2, :2], lattice[2, 2] = cell.lattice, heights.max() + vacuum / 2
+    numbers = np.concatenate([np.repeat(layer.numbers, n) for layer, n in zip((bottom, top), cells, strict=True)])
+    positions = np.column_stack([np.concatenate(planar), heights])
+    return Structure(positions, lattice, numbers, (True, True, False))
+
+
+def _repeated(planar: Floats, rows: Ints) -> Floats:
+    """The atoms of a layer in a supercell, in units of its vectors, from 0 to 1: [n_atoms * n_cells, 2].
+
+    The cell (p, q) of the layer stands at ``(p, q) adj(rows) / det(rows)`` of the supercell. The Hermite normal form
+    (g, h; 0, det/g) of `rows` gives one representative of each: p below g, q below det/g.
+    """
+    (a, b), (c, d) = rows.tolist()
+    count, adjoint = a * d - b * c, np.array([[d, -b], [-c, a]])
+    first = gcd(a, c)
+    p, q = (grid.reshape(-1) for grid in np.meshgrid(np.arange(first), np.arange(count // first), indexing="ij"))
+    numerators = np.stack([p, q], axis=1) @ adjoint % count
+    cells = numerators @ rows // count
+    numerators = numerators[np.lexsort([cells[:, 1], cells[:, 0]])]
+    inside: Floats = ((planar @ adjoint)[:, None] + numerators[None]).reshape(-1, 2) / count % 1.0
     inside[inside > 1 - 1e-9] = 0.0
     return inside
 
 
-def _check_numbers(m: int, n: int, distance: float, vacuum: float) -> None:
+def _check_integers(m: int, n: int) -> None:
     indices = f"(m, n) = ({m}, {n})"
     if m != int(m) or n != int(n) or m < 1 or n < 1:
         raise InputError("twist", indices, "two positive integers", "E.g. (1, 2) for 21.79 degrees, (31, 32) for 1.05")
@@ -173,7 +195,14 @@ def _check_numbers(m: int, n: int, distance: float, vacuum: float) -> None:
     if (common := gcd(int(m), int(n))) > 1:
         smaller = f"({m // common}, {n // common})"
         raise InputError("twist", f"{indices} has the common divisor {common}", smaller, f"{smaller} is the same twist")
-    if not 0 < distance < float("inf"):
-        raise InputError("twist", f"layer distance {distance} Å", "a positive length", "Graphene has 3.35 Å")
+
+
+def _check_lengths(distance: float, vacuum: float, corrugation: Mapping[str, float] | None) -> None:
+    for name, length in {
+        "layer distance": distance,
+        **{f"distance of {k}": d for k, d in (corrugation or {}).items()},
+    }.items():
+        if not 0 < length < float("inf"):
+            raise InputError("twist", f"{name} {length} Å", "a positive length", "Graphene has 3.35 Å")
     if not 0 <= vacuum < float("inf"):
         raise InputError("twist", f"vacuum {vacuum} Å", "a length that is not negative", "20 Å separates the periodic images")
