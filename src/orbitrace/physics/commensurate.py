@@ -1,10 +1,9 @@
 """Cells that two layers have in common: found in integers, with the strain that makes them fit.
 
 Supercells M A of the layer below and N B of the one above (integer matrices M, N; rows of A, B are the primitive vectors)
-coincide if the layer above is deformed by F, ``M A = N B F^T``. Polar decomposition F = V Q splits it in a pure turn Q, which is
-the twist, and a pure stretch V (symmetric), which is the strain: no part of the angle hides in the strain, nor the other way. The
-stretch may be given to the layer above, V, to the layer below, V^-1, or half to each, V^(1/2) and V^(-1/2); the twist is the
-same.
+coincide if the layer above is deformed by F, ``M A = N B F^T``. Polar decomposition F = V Q splits it in a pure turn Q, the
+twist, and a pure stretch V (symmetric), the strain: no part of the angle hides in the strain, nor the other way. The stretch
+may be given to the layer above, V, to the layer below, V^-1, or half to each, V^(1/2) and V^(-1/2); the twist is the same.
 
 The search lists pairs of lattice vectors, one of each layer, whose lengths differ by no more than the strain allows, and that
 the asked turn brings together: neighbours in the plane of (log of length, direction). Two such pairs make a cell. Only cells
@@ -99,8 +98,8 @@ def coincidence(bottom: Layer, top: Layer, rows_bottom: Any, rows_top: Any, stra
         top=change @ n,
         lattice=np.array([[length, 0.0], [float(cell[0] @ cell[1]) / length, float(np.linalg.det(cell)) / length]]),
         angle=float(np.degrees(np.arctan2(q[1, 0], q[0, 0]))),
-        strain_bottom=turn @ below @ turn.T - np.eye(2),
-        strain_top=turn @ above @ turn.T - np.eye(2),
+        strain_bottom=turn @ (below - np.eye(2)) @ turn.T,
+        strain_top=turn @ (above - np.eye(2)) @ turn.T,
         n_atoms=int(_det(m)) * bottom.n_atoms + int(_det(n)) * top.n_atoms,
     )
 
@@ -171,7 +170,7 @@ def search(
 def best(
     bottom: Layer, top: Layer, angle: float, tolerance: float, max_strain: float, max_atoms: int, *, strained: str = "top"
 ) -> Coincidence | None:
-    """The least strained of the cells with up to a quarter more atoms than the smallest that `search` finds; None without one."""
+    """Of the cells with up to a quarter more atoms than the smallest that `search` finds, the least strained; or None."""
     window = bottom, top, angle, tolerance, max_strain
     smallest = search(*window, max_atoms, strained=strained, limit=1)
     if not smallest:

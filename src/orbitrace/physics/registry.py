@@ -1,11 +1,12 @@
 """How two hexagonal layers stand on each other, before the twist and after it.
 
-The sites of a honeycomb layer are three threefold axes: A holds the layer's first atom, B the others, and the hollow nothing. The
-names of stackings are those of the literature (bilayers of MoS2: J. He, K. Hummer and C. Franchini, Phys. Rev. B 89, 075409
-(2014); of boron nitride: G. Constantinescu, A. Kuc and T. Heine, Phys. Rev. Lett. 111, 036104 (2013)). Parallel layers, R type
-(3R for AB and BA): AA, site on like site; AB, the B above over the A below; BA, the A above over the B below. Antiparallel layers,
-H type, the one above turned by 180 degrees: AA' (2H), A over B and B over A; AB', A over A and nothing else; A'B, B over B and
-nothing else.
+The sites of a honeycomb layer are three threefold axes: A holds the layer's first atom, B the others, and the hollow nothing.
+The names of stackings are those of the literature (bilayers of MoS2: J. He, K. Hummer and C. Franchini, Phys. Rev. B 89,
+075409 (2014); boron nitride: G. Constantinescu, A. Kuc and T. Heine, Phys. Rev. Lett. 111, 036104 (2013)):
+
+* parallel layers, R type: AA, site on like site; AB, the B above over the A below; BA, the A above over the B below (3R);
+* antiparallel layers, H type, the one above turned by 180 degrees: AA', A over B and B over A (2H); AB', A over A alone;
+  A'B, B over B alone.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def stacked(bottom: Layer, top: Layer, stacking: str, centre: str = "A") -> tupl
 def gaps(bottom: Layer, top: Layer, cell: Coincidence, positions: Floats, distances: Mapping[str, float]) -> Floats:
     """Distance of the layers at some points of a cell, from their local registry.
 
-    The displacement of the layers against each other at a point, in primitive vectors, gives the phases p1, p2, p3 = -p1 - p2 of
-    the shortest reciprocal vectors, and the distance is ``d = c0 + c1 sum cos p + c2 sum sin p``: the lowest Fourier components
-    with threefold symmetry, which take the three given values where the registry is one of the three stackings. With
-    d(AB) = d(BA) it is the model of M. Koshino et al., Phys. Rev. X 8, 031087 (2018), for twisted graphene, whose values are
-    3.60 Å (AA) and 3.35 Å (AB).
+    The displacement of the layers against each other at a point, in primitive vectors, gives the phases p1, p2 and
+    p3 = -p1 - p2 of the shortest reciprocal vectors, and the distance is ``d = c0 + c1 sum cos p + c2 sum sin p``: the lowest
+    Fourier components with threefold symmetry, which take the three given values where the registry is one of the three
+    stackings. With d(AB) = d(BA) it is the model of M. Koshino et al., Phys. Rev. X 8, 031087 (2018), for twisted graphene,
+    whose values are 3.60 Å (AA) and 3.35 Å (AB).
 
     Parameters
     ----------
@@ -79,9 +80,8 @@ def gaps(bottom: Layer, top: Layer, cell: Coincidence, positions: Floats, distan
     origin, sense = _honeycomb(bottom, "layer below", "corrugation")
     other, sense_above = _honeycomb(top, "layer above", "corrugation")
     sixths = round(cell.angle / 60)
-    turn = np.linalg.matrix_power(
-        np.array([[0, 1], [-1, 1]]), sixths % 6
-    )  # takes the layer above back to its nearest direction
+    # Takes the layer above back to the direction of its lattice that is nearest to the one below.
+    turn = np.linalg.matrix_power(np.array([[0, 1], [-1, 1]]), sixths % 6)
     parallel = sense == (sense_above if sixths % 2 == 0 else 3 - sense_above)
     at = _values(distances, PARALLEL if parallel else ANTIPARALLEL, cell)
     below = positions @ np.linalg.inv(cell.lattice) @ cell.bottom - origin

@@ -21,8 +21,8 @@ def relaxed(structure: Structure, found: Structure, where: str, within: float = 
     structure
         As it was built: periodic in x and y.
     found
-        The same cell relaxed, with its atoms in any order, in any frame, wrapped or not. Its own cell may be turned, and higher or
-        lower; heights are compared from the mean of all atoms.
+        The same cell relaxed, with its atoms in any order, wrapped or not. It may be turned as a whole, and its vacuum may be
+        another one: heights are compared from the mean of all atoms.
     where
         Names `found` in errors.
     within
@@ -99,9 +99,9 @@ def _nearest(mine: Floats, target: Floats, planar: Floats, z: int, where: str, w
         place = np.round(mine[worst], 3).tolist()
         raise InputError(
             where,
-            f"no {SYMBOLS[z]} within {within:g} Å of {place}, where the twist has one; the nearest is {distance[worst]:.2f} Å away",
+            f"no {SYMBOLS[z]} within {within:g} Å of {place}, as the twist has; the nearest is {distance[worst]:.2f} Å off",
             "each atom near its place in the twist",
-            "Relax the structure that was built with these settings, without shifting or turning it, or allow more by relaxed_within",
+            "Relax the structure that these settings build, without shifting it, or allow more by relaxed_within",
         )
     taken, times = np.unique(owner[image], return_counts=True)
     if (times > 1).any():

@@ -4,8 +4,9 @@ For equal hexagonal layers two integers are enough. With a1, a2 at 60 degrees, t
 ``t1 = m a1 + n a2, t2 = -n a1 + (m + n) a2``, the one above the mirror image ``t1' = n a1 + m a2, t2' = -m a1 + (m + n) a2``;
 both are hexagonal of length ``a sqrt(m^2 + m n + n^2)``. Turning t1' onto t1 twists the layers by
 ``cos(theta) = (n^2 + 4 m n + m^2) / (2 (n^2 + m n + m^2))`` (J. M. B. Lopes dos Santos, N. M. R. Peres and A. H. Castro Neto,
-Phys. Rev. Lett. 99, 256802 (2007), in the notation of S. Shallcross, S. Sharma and O. A. Pankratov, Phys. Rev. Lett. 101, 056803
-(2008)). Any other two layers share a cell that `commensurate` finds. Cells are counted in integers: none is lost or doubled.
+Phys. Rev. Lett. 99, 256802 (2007), in the notation of S. Shallcross, S. Sharma and O. A. Pankratov, Phys. Rev. Lett. 101,
+056803 (2008)). Any other two layers share a cell that `commensurate` finds. Cells are counted in integers: none is lost or
+doubled.
 """
 
 from __future__ import annotations
@@ -198,10 +199,8 @@ def _check_integers(m: int, n: int) -> None:
 
 
 def _check_lengths(distance: float, vacuum: float, corrugation: Mapping[str, float] | None) -> None:
-    for name, length in {
-        "layer distance": distance,
-        **{f"distance of {k}": d for k, d in (corrugation or {}).items()},
-    }.items():
+    by_registry = {f"distance of {stacking}": length for stacking, length in (corrugation or {}).items()}
+    for name, length in ({"layer distance": distance} | by_registry).items():
         if not 0 < length < float("inf"):
             raise InputError("twist", f"{name} {length} Å", "a positive length", "Graphene has 3.35 Å")
     if not 0 <= vacuum < float("inf"):
