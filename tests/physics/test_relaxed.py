@@ -68,7 +68,7 @@ def test_other_kinds_or_numbers_of_atoms_are_refused() -> None:
 
 def test_another_cell_is_refused() -> None:
     lattice = BUILT.lattice * np.array([[1.01], [1.01], [1]])
-    with pytest.raises(InputError, match=r"a cell of 10.8302 and 10.8302 Å at 60.00 degrees. Expected 10.7229 and 10.7229"):
+    with pytest.raises(InputError, match=r"a cell of 10.8301 and 10.8301 Å at 60.00 degrees. Expected 10.7229 and 10.7229"):
         relaxed(BUILT, file_of(moved(), lattice=lattice), "relaxed.vasp")
 
 

@@ -27,7 +27,7 @@ TOP_SHARE = {"bottom": 0.0, "both": 0.5, "top": 1.0}  # exponent of V that the l
 ASPECT = 4.0  # the longest cells that are looked for, long side over short
 _ROUNDING = 1e-9
 _RIVALS = 0.1  # degrees between cells that could stand for each other
-_CROWD = 5000  # cells that are enough to choose from
+_CROWD = 2000  # cells that are enough to choose from
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,13 +157,13 @@ def search(
         symmetry of the lattices are listed once.
     """
     smallest = bottom.n_atoms + top.n_atoms
-    size, found = min(8 * smallest, max_atoms), _Cells.none()
+    size, found = max_atoms if limit is None else min(8 * smallest, max_atoms), _Cells.none()
     while size >= smallest:
         crowd = _search(bottom, top, angle, tolerance, max_strain, size, strained)
         found = crowd if everything else crowd[_better(crowd)]
         if size >= max_atoms or (limit is not None and (len(found) >= limit or (len(found) and len(crowd) > _CROWD))):
             break
-        size = min(2 * size, max_atoms)
+        size = min(2 * size if len(crowd) < _CROWD // 20 else size * 5 // 4, max_atoms)
     return [coincidence(bottom, top, m, n, strained) for m, n in zip(found.bottom[:limit], found.top[:limit], strict=True)]
 
 
@@ -245,7 +245,7 @@ def _search(
     area = max_atoms / (bottom.n_atoms / bottom.area + top.n_atoms / top.area * float(np.exp(-2 * stretch)))
     side = float(np.sqrt(2 / np.sqrt(3) * area))  # the shorter vector of a reduced cell is not longer
     pairs = _pairs(bottom, top, np.radians(angle), side * np.sqrt(ASPECT), stretch, shear + np.radians(tolerance))
-    m, n = _joined(pairs, side, area, 2 * shear)
+    m, n = _joined(pairs, side, area, 2 * shear, exact=max_strain == 0)
     atoms = _det(m) * bottom.n_atoms + _det(n) * top.n_atoms
     good = (atoms <= max_atoms) & (_det(n) > 0) & _primitive(m, n)
     return _chosen(m[good], n[good], bottom, top, angle, tolerance, max_strain, strained)
@@ -293,8 +293,11 @@ def _points(lattice: Floats, radius: float) -> Ints:
     return points
 
 
-def _joined(pairs: _Pairs, side: float, area: float, apart: float) -> tuple[Ints, Ints]:
-    """All reduced cells of two pairs whose directions differ by no more than `apart` radians."""
+def _joined(pairs: _Pairs, side: float, area: float, apart: float, exact: bool) -> tuple[Ints, Ints]:
+    """All reduced cells of two pairs whose directions differ by no more than `apart` radians; of exact ones the smallest.
+
+    Without strain all pairs of one direction make one lattice, and no cell but the smallest with a vector can be primitive.
+    """
     squares = np.einsum("ij,ij->i", pairs.vectors, pairs.vectors)
     low = np.searchsorted(pairs.left, pairs.left - apart)
     high = np.searchsorted(pairs.left, pairs.left + apart, side="right")
@@ -306,6 +309,8 @@ def _joined(pairs: _Pairs, side: float, area: float, apart: float) -> tuple[Ints
         dot, cross = vectors @ np.array([x, y]), vectors @ np.array([-y, x])
         good = (squares[others] >= square * (1 - _ROUNDING)) & (np.abs(dot) <= square * (0.5 + _ROUNDING))
         good &= (np.abs(cross) <= area * (1 + _ROUNDING)) & (np.abs(cross) > _ROUNDING * square)
+        if exact and good.any():
+            good &= np.abs(cross) < np.abs(cross[good]).min() * (1 + _ROUNDING)
         chosen = np.flatnonzero(good)
         firsts.append(np.full(len(chosen), i))
         seconds.append(chosen + low[i])
