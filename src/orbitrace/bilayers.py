@@ -131,13 +131,9 @@ def _missing(below: Layer, above: Layer, settings: TwistSection) -> Coincidence:
     closest = commensurate.nearest(below, above, *window, settings.max_atoms, strained=settings.strained)
     larger = commensurate.search(below, above, *window, 8 * settings.max_atoms, strained=settings.strained, limit=1)
     hints = [f"The closest has {closest}"] if closest else []
-    hints += [f"With more atoms there is one of {larger[0]}"] if larger else []
-    raise InputError(
-        "twist",
-        f"no cell of at most {settings.max_atoms} atoms has {asked}",
-        "",
-        "; ".join([*hints, "allow more by max_atoms, angle_tolerance or max_strain"]),
-    )
+    hints += [f"A larger one has {larger[0]}"] if larger else []
+    hints += ["Allow more by max_atoms, angle_tolerance or max_strain"]
+    raise InputError("twist", f"no cell of at most {settings.max_atoms} atoms has {asked}", "", ". ".join(hints))
 
 
 def _percent(strain: Floats) -> str:

@@ -200,7 +200,7 @@ def key_of(cell: Coincidence) -> tuple[float, ...]:
     ],
 )
 def test_search_finds_what_brute_force_finds(bottom: Layer, top: Layer, angle: float) -> None:
-    window = angle, 14.5, 0.1, 22
+    window = angle, 14.5, 0.1, 20
     expected = brute_force(bottom, top, *window)
     cells = search(bottom, top, *window, everything=True)
     found = {key_of(cell) for cell in cells}
