@@ -50,7 +50,8 @@ MAY_IMPORT = {
     "status": GROUND | PLANS | {"report"},
     "report": GROUND | PLANS | SPECTRA | {"physics", "interchange"},
     "ablation": GROUND | PLANS | {"report"},
-    "stages": GROUND | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING | {"bilayers"},
+    "matching": GROUND | {"physics", "graphs", "bands", "interchange"},
+    "stages": GROUND | {"matching"} | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING | {"bilayers"},
     "serial": GROUND | PLANS | {"stages"},
     "cli": GROUND | PLANS | {"stages", "serial", "ablation"},
 }

@@ -160,7 +160,7 @@ def test_fermi_levels_of_references_are_counted_whether_the_code_left_bands_or_n
     calculation = stages.read(example / "references/AB", tmp_path / "AB")
     own = read_spectrum(tmp_path / "AB" / stages.OWN_BANDS)
     elsewhere = replace(own, kpoints=own.kpoints[:1] + 0.1, energies=own.energies[:, :1], labels=())
-    computed = stages._reference_bands(tmp_path / "AB", elsewhere)
+    computed = matching.reference_bands(tmp_path / "AB", elsewhere)
     assert computed.fermi_level == own.fermi_level == pytest.approx(fermi_level(calculation), abs=1e-9)
     assert computed.fermi_level != calculation.fermi_level
 
@@ -174,7 +174,7 @@ def test_one_number_of_bands_serves_cells_of_all_sizes(example, tmp_path):
 
 def test_the_treatment_of_spin_shows_in_the_blocks(shard):
     c = open_shard(shard).calculation(0)
-    assert stages._spin_of(c.hamiltonian, c.overlap) is Spin.NONE
+    assert matching.spin_of(c.hamiltonian, c.overlap) is Spin.NONE
 
 
 def with_radius(of: Path, out: Path, name: str, radius: float, inferred: bool) -> Path:

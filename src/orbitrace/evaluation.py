@@ -76,9 +76,7 @@ def evaluate_checkpoint(
     return {**summarise([error for some in errors.values() for error in some]), "per_dataset": _apart(errors)}
 
 
-def _part(
-    trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: str
-) -> Iterator[tuple[str, str, Calculation]]:
+def _part(trained: Checkpoint, checkpoint: Path, shards: Sequence[Path], split: str) -> Iterator[tuple[str, str, Calculation]]:
     """(data set, name, calculation) of one part of some shards."""
     corpus = Corpus(shards)
     wanted = {item.id for item in corpus.items} if split == "all" else set(trained.split.get(split, ()))

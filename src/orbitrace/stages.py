@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orbitrace import matching
 from orbitrace.config import (
     BandsSection,
     Config,
@@ -32,16 +33,11 @@ from orbitrace.twisting import TwistSection
 if TYPE_CHECKING:
     from orbitrace.bilayers import Built
     from orbitrace.graphs.ingest import IngestReport
-    from orbitrace.graphs.shards import Shard
     from orbitrace.manifest import Manifest
-    from orbitrace.physics.blocks import Blocks
-    from orbitrace.physics.calculation import Calculation, Spin
-    from orbitrace.physics.orbitals import Basis
+    from orbitrace.physics.calculation import Calculation
     from orbitrace.physics.spectrum import Spectrum
-    from orbitrace.physics.structure import Structure
 
 # The bands that the DFT code itself computed, in the folder of what was read.
-OWN_BANDS = "bands.h5"
 
 
 def scan(folder: Path, manifest: Path, settings: ScanSection = ScanSection(), code: str = "auto") -> Manifest:
@@ -74,7 +70,7 @@ def read(folder: Path, out: Path, settings: ReadSection = ReadSection()) -> Calc
     if spectrum is not None:
         # The code's own Fermi level hangs on its k grid (14 meV for a 28-atom twist); predictions are compared with one that
         # is counted as theirs is.
-        write_spectrum(out / OWN_BANDS, replace(spectrum, fermi_level=fermi_level(calculation)))
+        write_spectrum(out / matching.OWN_BANDS, replace(spectrum, fermi_level=fermi_level(calculation)))
     return calculation
 
 
@@ -172,7 +168,7 @@ def evaluate_target(
     table: dict[str, Any] = {"hamiltonian": evaluation.evaluate(interchange.read_folder(predicted), truth, str(predicted))}
     if bands is not None:
         spectrum = read_spectrum(bands)
-        errors = compare_bands(spectrum, _reference_bands(reference, spectrum), settings.window)
+        errors = compare_bands(spectrum, matching.reference_bands(reference, spectrum), settings.window)
         rmse = (errors.aligned or errors.raw).rmse
         table["bands"] = {"rmse": rmse, "window": settings.window, "details": errors.to_json()}
     return _write_json(out, table)
@@ -203,7 +199,7 @@ def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = 
     from orbitrace.graphs.shards import open_shard
 
     opened = [open_shard(path) for path in shards]
-    basis = _common_basis(opened)
+    basis = matching.common_basis(opened)
     calculations = (shard.calculation(k) for shard in opened for k in range(len(shard)))
     samples = ((c.structure, basis.restricted(c.structure.elements), c.overlap) for c in calculations)
     way = plugins.load("overlaps", settings.way)
@@ -219,9 +215,9 @@ def overlap(structure: Path, table: Path, out: Path, settings: OverlapSection = 
 
     atoms = interchange.read_structure(structure)
     known = plugins.load("overlaps", settings.way).read_table(table)
-    basis = _basis_for(atoms, known.basis, structure, table)
+    basis = matching.basis_for(atoms, known.basis, structure, table)
     blocks = overlaps.overlap(settings.way, atoms, basis, where=str(structure), table=known)
-    interchange.write_overlap_folder(out, atoms, basis, blocks, _electrons(atoms, basis))
+    interchange.write_overlap_folder(out, atoms, basis, blocks, matching.electrons(atoms, basis))
 
 
 def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calculation:
@@ -231,11 +227,11 @@ def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calc
 
     atoms = interchange.read_structure(structure)
     own, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
-    _check_same_structure(own, atoms, overlap, structure)
+    matching.check_same_structure(own, atoms, overlap, structure)
     initial = interchange.read_initial_folder(overlap)
     h = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial)
     made = Provenance("orbitrace", __version__, str(checkpoint))
-    calculation = Calculation(atoms, basis, h, blocks, None, n_electrons, _spin_of(h, blocks), made, initial)
+    calculation = Calculation(atoms, basis, h, blocks, None, n_electrons, matching.spin_of(h, blocks), made, initial)
     interchange.write_folder(out, calculation)
     return calculation
 
@@ -252,16 +248,16 @@ def bands(
     from orbitrace.bands.spectrum import Settings, band_structure
 
     calculation = interchange.read_folder(folder)
-    own = None if reference is None else _own_bands(reference)
+    own = None if reference is None else matching.own_bands(reference)
     if settings.path == "auto" and own is not None:
         path = kpath.KPath(own.kpoints, own.labels)
     else:
         wanted = None if settings.path == "auto" else settings.path
         path = kpath.band_path(calculation.structure, wanted, settings.density, calculation.hamiltonian.pairs)
-    n_bands = settings.n_bands and min(settings.n_bands, _n_bands(calculation))  # one setting for cells of all sizes
+    n_bands = settings.n_bands and min(settings.n_bands, matching.n_bands(calculation))  # one setting for cells of all sizes
     how = Settings(settings.solver, n_bands, fermi=settings.fermi, options=settings.options, n_workers=workers)
     spectrum = band_structure(calculation, path, settings=how)
-    compared = None if reference is None else _reference_bands(reference, spectrum)
+    compared = None if reference is None else matching.reference_bands(reference, spectrum)
     files.write_spectrum(out.with_suffix(".h5"), spectrum)
     formats = settings.formats if out.suffix == ".h5" else (out.suffix.removeprefix("."),)
     for suffix in formats:
@@ -303,97 +299,6 @@ def _scanned(folder: Path, settings: ScanSection, code: str, previous: Manifest 
 
     chosen = readers.markers() if code == "auto" else {code: plugins.load("readers", code).MARKERS}
     return manifests.scan(folder, chosen, previous, settings.shard_size, policy=settings.fingerprint, beside=readers.beside())
-
-
-def _check_same_structure(own: Structure, atoms: Structure, overlap: Path, structure: Path) -> None:
-    """Refuse an overlap of another structure; its blocks would be taken for those of these atoms."""
-    import numpy as np
-
-    same = np.array_equal(own.numbers, atoms.numbers)
-    if not same or not all(
-        np.allclose(a, b, rtol=0, atol=1e-4) for a, b in ((own.positions, atoms.positions), (own.lattice, atoms.lattice))
-    ):
-        raise InputError(
-            overlap,
-            f"holds the overlap of another structure than {structure}",
-            "the same atoms in the same order, at the same positions (not wrapped), in the same cell",
-            "Make it with `orbitrace overlap` from this structure",
-        )
-
-
-def _basis_for(atoms: Structure, basis: Basis, structure: Path, source: Path) -> Basis:
-    """The part of a basis that a structure needs."""
-    from orbitrace.physics.orbitals import SYMBOLS
-
-    unknown = [SYMBOLS[z] for z in atoms.elements if z not in basis]
-    if unknown:
-        known = ", ".join(SYMBOLS[z] for z in basis.elements)
-        raise InputError(
-            structure,
-            f"holds {', '.join(unknown)}, of which {source} knows nothing",
-            f"only elements of the training data: {known}",
-            "Add calculations with these elements to the data set",
-        )
-    return basis.restricted(atoms.elements)
-
-
-def _common_basis(shards: Sequence[Shard]) -> Basis:
-    """The basis of all elements of some shards; of radii that were inferred, the largest."""
-    from orbitrace.physics.orbitals import Basis
-
-    basis = Basis({})
-    for shard in shards:
-        ids = ", ".join(shard.ids[:3]) + (f" and {len(shard) - 3} more" if len(shard) > 3 else "")
-        basis = basis.merged(shard.basis, f"{shard.path}: {ids}", "the shards before it")
-    return basis
-
-
-def _n_bands(calculation: Calculation) -> int:
-    """Number of all bands (of one spin)."""
-    from orbitrace.physics.calculation import Spin
-
-    orbitals = int(calculation.basis.n_orbitals(calculation.structure.numbers).sum())
-    return 2 * orbitals if calculation.spin is Spin.NONCOLLINEAR else orbitals
-
-
-def _own_bands(reference: Path) -> Spectrum | None:
-    """The bands that the DFT code itself computed, if there are any."""
-    from orbitrace.bands.files import read_spectrum
-
-    return read_spectrum(reference / OWN_BANDS) if (reference / OWN_BANDS).exists() else None
-
-
-def _reference_bands(reference: Path, spectrum: Spectrum) -> Spectrum:
-    """Bands of a reference at the k points of a spectrum: the DFT code's own, or else computed from its Hamiltonian."""
-    import numpy as np
-
-    from orbitrace import interchange
-    from orbitrace.bands.spectrum import Settings, band_structure
-
-    own = _own_bands(reference)
-    if (
-        own is not None
-        and own.kpoints.shape == spectrum.kpoints.shape
-        and np.allclose(own.kpoints, spectrum.kpoints, atol=1e-6)
-    ):
-        return own
-    counted = Settings(fermi="count")  # as of the own bands (`read`), and of the prediction
-    return band_structure(interchange.read_folder(reference), spectrum.kpoints, spectrum.labels, counted)
-
-
-def _electrons(atoms: Structure, basis: Basis) -> float | None:
-    """Valence electrons of a structure, if its basis knows them."""
-    valences = [basis[z].valence for z in atoms.numbers]
-    return None if None in valences else float(sum(v for v in valences if v is not None))
-
-
-def _spin_of(hamiltonian: Blocks, overlap: Blocks) -> Spin:
-    """Treatment of spin that a Hamiltonian has, from its blocks beside those of the overlap."""
-    from orbitrace.physics.calculation import Spin
-
-    if (hamiltonian.shapes == overlap.shapes).all():
-        return Spin.NONE
-    return Spin.NONCOLLINEAR if hamiltonian.values.dtype.kind == "c" else Spin.COLLINEAR
 
 
 def _write(file: Path, text: str) -> None:
