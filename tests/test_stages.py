@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orbitrace import evaluation, interchange, readers, stages
+from orbitrace import evaluation, interchange, matching, readers, stages
 from orbitrace.bands.fermi import fermi_level
 from orbitrace.bands.files import read_spectrum
 from orbitrace.config import BandsSection, OverlapSection, ScanSection, ShardSection
@@ -158,7 +158,7 @@ def test_a_model_without_calculations_to_judge_it_gets_a_note_in_place_of_its_er
 
 def test_fermi_levels_of_references_are_counted_whether_the_code_left_bands_or_not(example, tmp_path):
     calculation = stages.read(example / "references/AB", tmp_path / "AB")
-    own = read_spectrum(tmp_path / "AB" / stages.OWN_BANDS)
+    own = read_spectrum(tmp_path / "AB" / matching.OWN_BANDS)
     elsewhere = replace(own, kpoints=own.kpoints[:1] + 0.1, energies=own.energies[:, :1], labels=())
     computed = matching.reference_bands(tmp_path / "AB", elsewhere)
     assert computed.fermi_level == own.fermi_level == pytest.approx(fermi_level(calculation), abs=1e-9)
