@@ -249,7 +249,11 @@ class Config(Section):
             return self._training(_meant(names.get("model"), list(self.models), "model"))
         if stage == "train_setup":
             setup, seed = names["setup"] or "", int(names["seed"] or 0)
-            return section_of(self._training(self.ablated), self.ablate, setup, seed)
+            training = self._training(self.ablated)
+            if training.init_from is not None:
+                found = f"{self.ablated} starts from {training.init_from}, whose network cannot change"
+                raise InputError("the configuration: ablate.model", found, "a model without init_from")
+            return section_of(training, self.ablate, setup, seed)
         if stage == "evaluate_setup":
             split = self.ablate.split
             return EvaluateSection(split=split if names["set"] == split else "all")

@@ -143,7 +143,7 @@ def moved(net: BlockNetwork, labeller: Labeller, several: list[Calculation]) -> 
     for _ in range(3):
         optimizer.zero_grad()
         output = net(batch)
-        loss = (assembly(batch, output.irreps) - batch.hamiltonian).abs().mean()
+        loss = (assembly(batch, output.irreps) - batch.residual).abs().mean()
         (loss + trace_loss(batch, output.traces) if output.traces else loss).backward()
         optimizer.step()
     return {name: p != before[name] for name, p in net.named_parameters()}
@@ -247,6 +247,7 @@ def test_a_training_starts_anew_when_its_checkpoint_changed_and_goes_on_when_it_
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"target": "gauge"}, "init_from: .* learned the target absolute.*Set train.target: absolute"),
         ({"init_from": "nowhere.pt"}, "nowhere.pt: does not exist"),
         ({"network": {"blocks": 3}}, "init_from: the network of .* has blocks = 2.*Remove network.blocks"),
         ({"network": {"neighbours": 9.0}}, "has neighbours = 8.0.*not neighbours = 9.0"),

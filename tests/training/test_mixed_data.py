@@ -16,7 +16,7 @@ from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import collate
 from orbitrace.graphs.labels import Labeller, fit_labeller
 from orbitrace.graphs.shards import write_shard
-from orbitrace.learning import LearnSection, TrainSection
+from orbitrace.learning import LearnSection, LossSection, TrainSection
 from orbitrace.physics.calculation import Calculation
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.prediction import predict
@@ -65,7 +65,7 @@ def errors(net: nn.Module, labeller: Labeller, several: list[Calculation]) -> tu
     batch = collate([labeller.sample(c.structure, c.overlap, c.hamiltonian) for c in several], torch.float64)
     with torch.no_grad(), numbers_of(torch.float64):
         output = net(batch)
-        return Assembly(BASIS)(batch, output.irreps) - batch.hamiltonian, trace_loss(batch, output.traces)
+        return Assembly(BASIS)(batch, output.irreps) - batch.residual, trace_loss(batch, output.traces)
 
 
 def test_the_network_reaches_the_largest_l_of_any_block(net: nn.Module) -> None:
@@ -83,9 +83,11 @@ def test_the_loss_of_a_mixed_batch_is_the_mean_over_all_elements_that_exist(
     assert len(together) == sum(n_elements)
     assert [len(e) for e, _ in alone] == n_elements
     expected = sum(float(e.abs().sum()) for e, _ in alone) / sum(n_elements)
-    assert float(hamiltonian_loss(together, 0.1, 0.0)) == pytest.approx(expected / 0.1, rel=1e-12)
+    assert float(hamiltonian_loss(together, 0.1, LossSection())) == pytest.approx(expected / 0.1, rel=1e-12)
     square = sum(float((e**2).sum()) for e, _ in alone) / sum(n_elements)
-    assert float(hamiltonian_loss(together, 0.1, 0.5)) == pytest.approx(expected / 0.1 + 0.5 * square / 0.01, rel=1e-12)
+    assert float(hamiltonian_loss(together, 0.1, LossSection(mse=0.5))) == pytest.approx(
+        expected / 0.1 + 0.5 * square / 0.01, rel=1e-12
+    )
     # Of traces, one for each pair of shells of each block.
     shells = {z: len(BASIS[z].ls) for z in BASIS.elements}
     counts = [

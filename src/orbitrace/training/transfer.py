@@ -36,7 +36,7 @@ def start_of(section: LearnSection) -> tuple[Checkpoint | None, LearnSection]:
     Raises
     ------
     InputError
-        If the file cannot be used, or is of another model or of a network with other settings.
+        If the file cannot be used, or is of another model, another target, or a network with other settings.
     """
     if section.init_from is None:
         return None, section
@@ -46,6 +46,10 @@ def start_of(section: LearnSection) -> tuple[Checkpoint | None, LearnSection]:
         raise InputError(
             "init_from", f"{file} is of the model {start.model}", f"the model {section.model}", f"Set model: {start.model}"
         )
+    target = start.labeller.split.target
+    if target != section.train.target:
+        found = f"{file} learned the target {target}"
+        raise InputError("init_from", found, f"the target {section.train.target}", f"Set train.target: {target}")
     before = models.settings_of(start.model, start.network, str(file)).model_dump()
     wanted = models.settings_of(start.model, {**start.network, **section.network}).model_dump()
     for key, value in wanted.items():
@@ -62,7 +66,8 @@ def start_of(section: LearnSection) -> tuple[Checkpoint | None, LearnSection]:
 def extended(known: Labeller, fresh: Labeller, where: str) -> Labeller:
     """The labeller of a checkpoint, with what a fit to new data says of elements and pairs that it does not know.
 
-    Distances that only the new data cover count as covered: there the network learns what the known reference leaves.
+    What H is split into stays as well, with its zero of energy. Distances that only the new data cover count as covered: there
+    the network learns what the known reference leaves.
 
     Raises
     ------
