@@ -50,7 +50,9 @@ class TrainSection(Section):
 
     max_steps: int = Field(20000, gt=0, description="end after this many steps, rounded up to a validation")
     max_minutes: float | None = Field(None, gt=0, description="end after this many minutes, if that comes first")
-    batch_pairs: int = Field(1000, gt=0, description="atom pairs per step and device, at least one calculation")
+    batch_pairs: int = Field(
+        1000, gt=0, description="atom pairs per step and device, at least one calculation; a step is that of all devices"
+    )
     optimizer: Literal["muon", "adamw"] = Field("muon", description="orthogonalised momentum for matrices, or AdamW for all")
     learning_rate: float = Field(0.03, gt=0, description="the largest of the schedule; a third of it suits adamw")
     weight_decay: float = Field(0.05, ge=0, description="weight decay")
@@ -68,15 +70,40 @@ class TrainSection(Section):
     seed: int = Field(0, ge=0, description="seed of weights and batches")
     split_seed: int | None = Field(None, ge=0, description="seed of the split of the calculations; seed by default")
     precision: Literal["float32", "float64"] = Field("float32", description="floating-point numbers of the network")
+    matmul: Literal["float32", "tf32", "bf16"] = Field(
+        "float32", description="digits of the linear maps between features while training; all else has the full precision"
+    )
+    compile: bool = Field(
+        False, description="make code of the network (torch.compile): minutes once, then faster steps on GPUs"
+    )
+    cuda_graphs: bool = Field(
+        False, description="with compile, on a GPU: launch a step's kernels together, once per batch size"
+    )
     threads: int = Field(1, gt=0, description="CPU threads; more pay for large batches on an idle machine only")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where it runs")
-    devices: int | None = Field(None, gt=0, description="devices per node; all by default")
+    devices: int | None = Field(
+        None, gt=0, description="devices per node, each with a process of its own; by default all GPUs, or the CPU once"
+    )
     nodes: int = Field(1, gt=0, description="nodes of the job")
+    timeout: float = Field(10.0, gt=0, description="minutes after which a process that does not answer ends the training")
+    workers: int | None = Field(
+        None, ge=0, description="processes that read ahead for each device; by default none if all samples fit in memory"
+    )
 
     @property
     def steps(self) -> int:
         """`max_steps`, rounded up to whole validations."""
         return -(-self.max_steps // self.validate_every) * self.validate_every
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.precision == "float64" and self.matmul != "float32":
+            raise refused(f"matmul: {self.matmul} with precision: float64", "precision: float32 with fewer digits in products")
+        if self.compile and self.matmul == "tf32":
+            raise refused("matmul: tf32 with compile: true", "float32 or bf16 with compile, or tf32 without")
+        if self.cuda_graphs and not self.compile:
+            raise refused("cuda_graphs: true without compile: true", "both, or compile alone")
+        return self
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:

@@ -14,7 +14,8 @@ from orbitrace.errors import InputError
 from orbitrace.graphs.shards import write_shard
 from orbitrace.manifest import split_of
 from orbitrace.training import data
-from orbitrace.training.data import Collate, Corpus, PairBatches, Samples
+from orbitrace.training.data import Corpus, PairBatches, Samples
+from orbitrace.training.loading import Batches, Shares
 
 PAIRS = np.random.default_rng(0).integers(20, 200, 23).tolist()
 
@@ -67,18 +68,54 @@ def test_a_batch_never_holds_a_calculation_twice() -> None:
         assert len(set(batch)) == len(batch)
 
 
+def as_one_of(ranks: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.together, "ranks", lambda: ranks)
+    monkeypatch.setattr(data.together, "rank", lambda: rank)
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_several_processes_share_the_batches_of_one(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes as many, none is taken twice, and together they are the sequence of a single process."""
-    whole = epochs(PairBatches(PAIRS, 400, 4, 3), 0, 2 * ranks)
-    monkeypatch.setattr(data.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(data.distributed, "get_world_size", lambda: ranks)
-    shares = []
+    """One process with as many times larger batches takes the same calculations in every step."""
+    whole = epochs(PairBatches(PAIRS, ranks * 400, 4, 3), 0, 2)
+    parts = []
     for rank in range(ranks):
-        monkeypatch.setattr(data.distributed, "get_rank", lambda rank=rank: rank)
-        shares.append(epochs(PairBatches(PAIRS, 400, 4, 3), 0, 2))
-    assert [len(share) for share in shares] == [8] * ranks
-    assert [batch for step in zip(*shares, strict=True) for batch in step] == whole
+        as_one_of(ranks, rank, monkeypatch)
+        parts.append(epochs(PairBatches(PAIRS, 400, 4, 3), 0, 2))
+    for step, batch in zip(zip(*parts, strict=True), whole, strict=True):
+        assert all(step)
+        assert sorted(chain(*step)) == sorted(batch)
+        loads = [sum(PAIRS[k] for k in part) for part in step]
+        assert max(loads) - min(loads) <= max(PAIRS)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_every_process_always_has_a_calculation_and_none_is_in_two(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where each is larger than a batch, and where there are hardly more calculations than processes."""
+    parts = []
+    for rank in range(ranks):
+        as_one_of(ranks, rank, monkeypatch)
+        parts.append(epochs(PairBatches([500, 600, 700, 800, 900], 100, 10, 3), 0, 3))
+    for step in zip(*parts, strict=True):
+        assert all(step)
+        assert len(set(chain(*step))) == sum(map(len, step)) == ranks
+    seen = Counter(k for part in parts for k in chain(*part))
+    assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_more_processes_than_calculations_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_one_of(3, 0, monkeypatch)
+    with pytest.raises(InputError, match="2 calculations for 3 processes"):
+        epochs(PairBatches([10, 20], 100, 10, 3), 0, 1)
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_processes_validate_on_every_calculation_once(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in range(3):
+        as_one_of(3, rank, monkeypatch)
+        parts.append(list(Shares(n)))
+    assert len({len(part) for part in parts}) == 1  # as many batches, some of them empty
+    assert sorted(chain(*chain(*parts))) == list(range(n))
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------------
@@ -139,7 +176,7 @@ def test_samples_are_labelled_and_the_same_each_time(shards: list[Path]) -> None
     first, again = samples[3], samples[3]
     assert first.name == "run/03"
     np.testing.assert_array_equal(first.labels.residual[0], again.labels.residual[0])
-    batch = Collate(torch.float64)([samples[0], samples[3]])
+    batch = Batches(samples, torch.float64)[[0, 3]]
     assert batch.residual.dtype == torch.float64
 
 

@@ -83,12 +83,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved: Batch = _mapped(self, lambda x: x.to(device, non_blocking=True))
+        moved: Batch = mapped(self, Tensor, lambda x: x.to(device, non_blocking=True))
         return moved
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for fast copies to a GPU."""
-        pinned: Batch = _mapped(self, lambda x: x.pin_memory())
+        pinned: Batch = mapped(self, Tensor, lambda x: x.pin_memory())
         return pinned
 
     @property
@@ -177,12 +177,12 @@ def _labels(labels: Tensor | None) -> Tensor:
     return labels
 
 
-def _mapped(item: Any, function: Any) -> Any:
-    """A copy of nested dataclasses and lists with `function` applied to every tensor."""
-    if isinstance(item, Tensor):
+def mapped(item: Any, kind: type, function: Any) -> Any:
+    """A copy of nested dataclasses and lists with `function` applied to everything in it of one kind: its tensors."""
+    if isinstance(item, kind):
         return function(item)
     if isinstance(item, list):
-        return [_mapped(x, function) for x in item]
+        return [mapped(x, kind, function) for x in item]
     if isinstance(item, Batch | Group | Pencil):
-        return replace(item, **{f.name: _mapped(getattr(item, f.name), function) for f in fields(item)})
+        return replace(item, **{f.name: mapped(getattr(item, f.name), kind, function) for f in fields(item)})
     return item

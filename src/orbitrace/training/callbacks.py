@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from orbitrace.errors import InputError
+from orbitrace.learning import TrainSection
+from orbitrace.training import together
 from orbitrace.training.checkpoint import written
 from orbitrace.training.module import HamiltonianLearner
 
@@ -30,6 +34,7 @@ COLUMNS = (
     "trace_loss",
     "wavefunction_error",
     "bands_error",
+    "wait",
 )
 
 
@@ -44,6 +49,7 @@ class Keep(Checkpoint):
         self.best = float("inf")
         self.stale = 0  # validations since the best
         self.over = False  # patience or time is used up
+        self._before = (0.0, 0.0)  # seconds of training and of waiting for data, at the last validation
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must remember."""
@@ -78,10 +84,22 @@ class Keep(Checkpoint):
         s = learner.settings
         self.over = (s.patience is not None and self.stale >= s.patience) or learner.progress >= 1.0
         trainer.should_stop = trainer.should_stop or self.over
+        metrics["wait"] = self._waiting(trainer, learner)
         if trainer.is_global_zero:
             self._log(trainer, learner, metrics)
         with written(self.workdir / "last.ckpt") if trainer.is_global_zero else nullcontext(self.workdir / "none") as part:
             trainer.save_checkpoint(part)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start counting."""
+        assert isinstance(pl_module, HamiltonianLearner)
+        self._before = (pl_module.seconds, 0.0)
+
+    def _waiting(self, trainer: lightning.Trainer, learner: HamiltonianLearner) -> float:
+        """Part of the time since the last validation that was spent waiting for data; of several processes, the largest."""
+        now = (learner.seconds, float(getattr(trainer.train_dataloader, "waited", 0.0)))
+        (seconds, waited), self._before = self._before, now
+        return together.largest((now[1] - waited) / max(now[0] - seconds, 1e-9), learner.device)
 
     def _log(self, trainer: lightning.Trainer, learner: HamiltonianLearner, metrics: dict[str, float]) -> None:
         file = self.workdir / "log.csv"
@@ -92,9 +110,31 @@ class Keep(Checkpoint):
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             if new:
                 writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
             stream.flush()
             os.fsync(stream.fileno())
+
+
+class Digits(Callback):
+    """TF32 in the gradients too, and the steps of CUDA graphs."""
+
+    def __init__(self, settings: TrainSection) -> None:
+        self.settings = settings
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Memory of the graph of the last step may be used again."""
+        if self.settings.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def on_before_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor) -> None:
+        """Fewer digits."""
+        if self.settings.matmul == "tf32":
+            torch.set_float32_matmul_precision("high")
+
+    def on_after_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """All digits again."""
+        if self.settings.matmul == "tf32":
+            torch.set_float32_matmul_precision("highest")
 
 
 class Bar(Callback):

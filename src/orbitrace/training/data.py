@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
 from orbitrace.errors import InputError
-from orbitrace.graphs.batches import Batch, Sample, collate
+from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.labels import Labeller
 from orbitrace.graphs.pencils import make_pencil
 from orbitrace.graphs.records import OFFSETS
@@ -23,6 +21,7 @@ from orbitrace.graphs.shards import Shard, open_shard
 from orbitrace.layout import dataset_of
 from orbitrace.manifest import split_of
 from orbitrace.physics.calculation import Calculation
+from orbitrace.training import together
 
 PAIRS = OFFSETS.index("pairs")
 CACHED_PAIRS = 400_000  # pairs whose samples stay in memory; about 4 GB with l up to 4
@@ -133,12 +132,21 @@ def _nearest(items: Sequence[Item], seed: int) -> int:
     return 0
 
 
-class Samples(Dataset[Sample]):
-    """Samples of some calculations, made when asked for and kept while they fit in memory; with pencils, if `levels` are."""
+def fit_in_memory(items: Sequence[Item], copies: int = 1) -> bool:
+    """Whether the samples of some calculations can be kept, once in each of `copies` processes."""
+    return copies * sum(item.pairs for item in items) <= CACHED_PAIRS
 
-    def __init__(self, corpus: Corpus, items: Sequence[Item], labeller: Labeller, levels: bool = False) -> None:
+
+class Samples(Dataset[Sample]):
+    """Samples of some calculations, made when asked for, and kept if all of them fit in memory, `copies` times; with
+    pencils, if `levels` are wanted.
+    """
+
+    def __init__(
+        self, corpus: Corpus, items: Sequence[Item], labeller: Labeller, levels: bool = False, copies: int = 1
+    ) -> None:
         self.corpus, self.items, self.labeller, self.levels = corpus, list(items), labeller, levels
-        self.keep = sum(item.pairs for item in self.items) <= CACHED_PAIRS
+        self.keep = fit_in_memory(self.items, copies)
         self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
@@ -161,12 +169,16 @@ class PairBatches(Sampler[list[int]]):
 
     Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes
     over the data, so that a resumed training sees exactly what an uninterrupted one would. None holds a calculation twice.
-    Of several processes, each takes every so-manieth batch.
+
+    Of several processes, each takes a share of every batch, which then holds as many times `batch_pairs`: a step is that of
+    one process with so much larger batches. Every process has at least one calculation.
     """
 
     def __init__(self, pairs: Sequence[int], batch_pairs: int, length: int, seed: int) -> None:
         self.pairs, self.batch_pairs, self.length, self.seed = list(pairs), batch_pairs, length, seed
         self.epoch = 0
+        self._next = 0  # number of the batch that `_batches` gives next
+        self._batches: Iterator[list[int]] = iter(())
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -176,33 +188,44 @@ class PairBatches(Sampler[list[int]]):
         return self.length
 
     def __iter__(self) -> Iterator[list[int]]:
-        together = distributed.is_available() and distributed.is_initialized()
-        rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-        first, end = self.epoch * self.length * ranks, (self.epoch + 1) * self.length * ranks
-        for number, batch in enumerate(islice(self._sequence(), end)):
-            if number >= first and number % ranks == rank:
-                yield batch
+        ranks, rank = together.ranks(), together.rank()
+        if len(self.pairs) < ranks:
+            found = f"{len(self.pairs)} calculations for {ranks} processes"
+            raise InputError("the training data", found, "at least one for each", "Lower devices or nodes in section train")
+        first = self.epoch * self.length
+        if first == 0 or first != self._next:
+            self._batches = islice(self._sequence(ranks), first, None)
+        for batch in islice(self._batches, self.length):
+            yield shares(batch, self.pairs, ranks)[rank]
+        self._next = first + self.length
 
-    def _sequence(self) -> Iterator[list[int]]:
+    def _sequence(self, ranks: int) -> Iterator[list[int]]:
         """The endless sequence of batches."""
-        batch: list[int] = []
-        filled, passes = 0, 0
+        largest = self.batch_pairs * ranks
+        waiting: deque[int] = deque()
+        passes = 0
         while True:
-            for k in np.random.default_rng((self.seed, passes)).permutation(len(self.pairs)).tolist():
-                if batch and (filled + self.pairs[k] > self.batch_pairs or k in batch):
-                    yield batch
-                    batch, filled = [], 0
-                batch.append(k)
-                filled += self.pairs[k]
-            passes += 1
+            batch: list[int] = []
+            again: list[int] = []  # come too early: this batch has them already
+            filled = 0
+            while True:
+                if not waiting:
+                    waiting.extend(np.random.default_rng((self.seed, passes)).permutation(len(self.pairs)).tolist())
+                    passes += 1
+                k, twice = waiting[0], waiting[0] in batch
+                if len(batch) >= ranks and (twice or filled + self.pairs[k] > largest):
+                    break
+                (again if twice else batch).append(waiting.popleft())
+                filled += 0 if twice else self.pairs[k]
+            waiting.extendleft(reversed(again))
+            yield batch
 
 
-class Collate:
-    """`collate` in a given precision, picklable for worker processes."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """One batch of some samples."""
-        return collate(samples, self.dtype)
+def shares(batch: Sequence[int], pairs: Sequence[int], ranks: int) -> list[list[int]]:
+    """A batch dealt out so that no process waits long for another: from the largest calculation on, each to the least busy."""
+    owner: dict[int, int] = {}
+    filled = [0] * ranks
+    for k in sorted(batch, key=lambda k: -pairs[k]):
+        owner[k] = filled.index(min(filled))
+        filled[owner[k]] += pairs[k]
+    return [[k for k in batch if owner[k] == rank] for rank in range(ranks)]

@@ -10,23 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.data import DataLoader
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import Sampler
 
 from orbitrace import __version__, models
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
-from orbitrace.graphs.batches import Sample
 from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
 from orbitrace.graphs.pencils import check_levels
 from orbitrace.graphs.store import writing
@@ -35,16 +37,20 @@ from orbitrace.learning import LearnSection, LossSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
-from orbitrace.training import transfer
-from orbitrace.training.callbacks import Bar, Keep
+from orbitrace.training import numerics, processes, together, transfer
+from orbitrace.training.callbacks import Bar, Digits, Keep
 from orbitrace.training.checkpoint import Checkpoint
-from orbitrace.training.data import Collate, Corpus, Item, PairBatches, Samples
+from orbitrace.training.data import Corpus, Item, PairBatches, Samples, fit_in_memory
 from orbitrace.training.levels import check_window
+from orbitrace.training.loading import Loader, Shares
 from orbitrace.training.module import HamiltonianLearner
 
-WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes"}  # a training may go on elsewhere
+# A training may go on elsewhere.
+WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes", "timeout", "workers", "compile", "cuda_graphs"}
+# Processes that read ahead where samples do not fit in memory. A sample of 900 pairs takes 14 ms of reading and making: less
+# than a tenth of a step on a CPU, but about as long as one on a GPU.
+WORKERS = {"cpu": 1, "gpu": 2}
 Split = dict[str, list[Item]]
-Loader = DataLoader[Sample]
 SaveBest = Callable[[HamiltonianLearner, dict[str, float]], None]
 
 
@@ -68,18 +74,27 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
     InputError
         For settings, shards or calculations that cannot be used.
     """
-    corpus = Corpus(shards)
     start, section = transfer.start_of(section)
     settings = section.train
     # Two threads that wait for each other on a busy machine took ten times as long as one (measured, 900 pairs).
     torch.set_num_threads(settings.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))  # or Lightning sets another number
+    with processes.joined(settings, workdir):
+        _train(Corpus(shards), checkpoint, workdir, section, start)
+
+
+def _train(corpus: Corpus, checkpoint: Path, workdir: Path, section: LearnSection, start: Checkpoint | None) -> None:
+    """What each of the processes does."""
+    settings = section.train
     _claim(workdir, section, corpus)
     split_seed = settings.seed if settings.split_seed is None else settings.split_seed
     split = corpus.split({"validation": settings.validation, "test": settings.test}, split_seed)
     _note(workdir, section, corpus, split)
+    together.wait_for_all()  # the working folder is that of this training now
     lightning.seed_everything(settings.seed, verbose=False)
     with checkpoints.default_dtype(getattr(torch, settings.precision)):
         learner, labeller = _learner(section, corpus, split, start)
+        numerics.prepare(learner.network, settings)
         loaders = [
             _train_loader(corpus, split["train"], labeller, settings),
             _validation_loader(corpus, split, labeller, settings),
@@ -93,7 +108,7 @@ def train(shards: Sequence[Path], checkpoint: Path, workdir: Path, section: Lear
             checkpoints.save(workdir / "best.pt", kept)
 
         _fit(learner, loaders, workdir, settings, save_best)
-    if _first_process():
+    if together.first():
         with writing(checkpoint), replacing(checkpoint) as part:
             shutil.copyfile(workdir / "best.pt", part)
 
@@ -110,15 +125,11 @@ def _fit(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         trainer = lightning.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices or "auto",
-            # A batch without some pair of elements leaves its read-out without a gradient.
-            strategy="ddp_find_unused_parameters_true" if (settings.devices or 1) * settings.nodes > 1 else "auto",
-            num_nodes=settings.nodes,
+            **_place(settings),
             max_epochs=-1,  # a resumed run repeats an epoch's end, which would count twice
             max_steps=settings.steps,
             gradient_clip_val=settings.gradient_clip,
-            callbacks=[Keep(workdir, save_best), Bar(settings.steps)],
+            callbacks=[Keep(workdir, save_best), Digits(settings), *([Bar(settings.steps)] if together.first() else [])],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -126,9 +137,24 @@ def _fit(
             use_distributed_sampler=False,
         )
         last = _last(workdir)
-        trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last, weights_only=False)
+        with numerics.explained():
+            trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _place(settings: TrainSection) -> dict[str, Any]:
+    """Where the training runs, in Lightning's words. The processes are there already (`processes.run`)."""
+    devices = processes.devices_per_node(settings)
+    # A batch without some pair of elements leaves its read-out without a gradient; buffers are constants.
+    ddp = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return {
+        "accelerator": "gpu" if processes.on_gpu(settings) else "cpu",
+        "devices": devices,
+        "num_nodes": settings.nodes,
+        "strategy": ddp if devices * settings.nodes > 1 else "auto",
+        "plugins": [LightningEnvironment()],  # or Lightning would look for SLURM's
+    }
 
 
 def _last(workdir: Path) -> Path | None:
@@ -148,7 +174,7 @@ def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
     identity = json.dumps(parts, sort_keys=True)
     mark = hashlib.sha256(identity.encode()).hexdigest()
     file = workdir / "identity"
-    if not _first_process() or (file.exists() and file.read_text() == mark):
+    if not together.first() or (file.exists() and file.read_text() == mark):
         return
     if file.exists():
         old = workdir.with_name(f"{workdir.name}.old")
@@ -162,15 +188,10 @@ def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split) ->
     """Settings and split of this training, for the report: ``training.json`` in the working folder."""
     ids = {part: [corpus.name(item) for item in items] for part, items in split.items()}
     note = {"section": section.model_dump(mode="json"), "split": ids}
-    if _first_process():
+    if together.first():
         file = workdir / "training.json"
         with writing(file), replacing(file) as part:
             part.write_text(json.dumps(note, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _first_process() -> bool:
-    """Whether this process writes files: of those that SLURM or Lightning start together, the first."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _learner(
@@ -226,11 +247,19 @@ def _unit(corpus: Corpus, items: Sequence[Item], labeller: Labeller) -> float:
 
 
 def _train_loader(corpus: Corpus, items: Sequence[Item], labeller: Labeller, s: TrainSection) -> Loader:
-    sampler = PairBatches([item.pairs for item in items], s.batch_pairs, s.validate_every, s.seed)
-    samples = Samples(corpus, items, labeller, s.loss.needs_levels)
-    return DataLoader(samples, batch_sampler=sampler, collate_fn=Collate(getattr(torch, s.precision)))
+    order = PairBatches([item.pairs for item in items], s.batch_pairs, s.validate_every, s.seed)
+    return _loader(corpus, items, labeller, order, s, s.loss.needs_levels)
 
 
 def _validation_loader(corpus: Corpus, split: Split, labeller: Labeller, s: TrainSection) -> Loader:
-    samples = Samples(corpus, split["validation"] or split["train"], labeller)
-    return DataLoader(samples, batch_size=1, collate_fn=Collate(getattr(torch, s.precision)))
+    items = split["validation"] or split["train"]
+    return _loader(corpus, items, labeller, Shares(len(items)), s)
+
+
+def _loader(
+    corpus: Corpus, items: Sequence[Item], labeller: Labeller, order: Sampler[list[int]], s: TrainSection, levels: bool = False
+) -> Loader:
+    gpu = processes.on_gpu(s)
+    workers = (0 if fit_in_memory(items) else WORKERS["gpu" if gpu else "cpu"]) if s.workers is None else s.workers
+    samples = Samples(corpus, items, labeller, levels, copies=max(workers, 1))
+    return Loader(samples, order, getattr(torch, s.precision), workers, pinned=gpu)

@@ -26,6 +26,7 @@ from orbitrace.graphs.batches import Batch
 from orbitrace.graphs.pencils import Pencil
 from orbitrace.learning import LossSection
 from orbitrace.physics.structure import Floats
+from orbitrace.training import together
 
 SAME = 1e-4  # eV; levels closer than this count as one, whose eigenvectors are any in their space
 TRIES = 8  # k points at which a window is looked for levels
@@ -86,7 +87,17 @@ def level_errors(batch: Batch, error: Tensor, loss: LossSection, seed: tuple[int
             if loss.bands > 0:
                 bands.append(band_error(relative, change, loss.window))
         each.append(LevelErrors(_mean(wavefunction), _mean(bands)))
-    return LevelErrors(_mean([x.wavefunction for x in each]), _mean([x.bands for x in each]))
+    return LevelErrors(
+        _mean_of_all([x.wavefunction for x in each], error) if loss.wavefunction > 0 else None,
+        _mean_of_all([x.bands for x in each], error) if loss.bands > 0 else None,
+    )
+
+
+def _mean_of_all(errors: list[Tensor | None], error: Tensor) -> Tensor | None:
+    """Mean over the structures of all processes that train together, as far as they have one; None if no process has any."""
+    found = [x for x in errors if x is not None]
+    # Where this process has none, its zero gradient still has to be averaged with that of the others.
+    return together.mean_of_some(torch.stack(found) if found else error[:0].abs().double())
 
 
 def _mean(errors: list[Tensor | None]) -> Tensor | None:

@@ -5,6 +5,9 @@ size (TraceGrad, arXiv 2405.05722). L_H is a mix of mean absolute and mean squar
 levels (`training.levels`), all in units of the residual that the reference leaves. L_T is the mean absolute error of
 log(1 + T), with T the traces of the normalised blocks, residual / scale: those of H itself span twenty orders of magnitude and
 hardly vary between structures.
+
+Means run over the elements of all processes that train together (`together.mean`): L_H and L_T, and with them mu, are those of
+the whole batch.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from torch import Tensor
 
 from orbitrace.graphs.batches import Batch
 from orbitrace.learning import LossSection
+from orbitrace.training import together
 from orbitrace.training.levels import LevelErrors
 
 
@@ -21,9 +25,9 @@ def hamiltonian_loss(error: Tensor, unit: float, loss: LossSection, levels: Leve
     """L_H from the errors of the elements [n] and of the levels, eV; `unit` in eV makes it dimensionless."""
     terms = []
     if loss.mae > 0:
-        terms.append(loss.mae * (error / unit).abs().mean())
+        terms.append(loss.mae * together.mean((error / unit).abs()))
     if loss.mse > 0:
-        terms.append(loss.mse * ((error / unit).abs() ** 2).mean())
+        terms.append(loss.mse * together.mean((error / unit).abs() ** 2))
     if levels is not None and levels.wavefunction is not None:
         terms.append(loss.wavefunction * levels.wavefunction / unit)
     if levels is not None and levels.bands is not None:
@@ -39,7 +43,7 @@ def trace_loss(batch: Batch, predicted: list[Tensor]) -> Tensor:
         for p, g in zip(predicted, batch.groups, strict=True)
         if g.traces is not None
     ]
-    return torch.cat(errors).mean()
+    return together.mean(torch.cat(errors))
 
 
 def total_loss(loss_h: Tensor, loss_t: Tensor | None, trace_weight: float) -> Tensor:

@@ -18,6 +18,7 @@ from orbitrace.graphs.batches import Batch
 from orbitrace.learning import TrainSection
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
+from orbitrace.training import together
 from orbitrace.training.levels import LevelErrors, level_errors
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 from orbitrace.training.optimizer import make_optimizer
@@ -63,9 +64,9 @@ class HamiltonianLearner(lightning.LightningModule):
         levels = self._levels(batch, error)
         loss_h = hamiltonian_loss(error, self.unit, self.settings.loss, levels)
         loss_t = trace_loss(batch, output.traces) if output.traces else None
-        self.log("train_mae", error.detach().abs().mean() * MEV, on_step=False, on_epoch=True, batch_size=1)
+        self._note("train_mae", together.mean(error.detach().abs()) * MEV)
         if loss_t is not None:
-            self.log("trace_loss", loss_t.detach(), on_step=False, on_epoch=True, batch_size=1)
+            self._note("trace_loss", loss_t.detach())
         return total_loss(loss_h, loss_t, self.settings.loss.trace)
 
     def _levels(self, batch: Batch, error: Tensor) -> LevelErrors | None:
@@ -76,8 +77,12 @@ class HamiltonianLearner(lightning.LightningModule):
         levels = level_errors(batch, error, s.loss, (s.seed, self.global_step))
         for name, value in (("wavefunction_error", levels.wavefunction), ("bands_error", levels.bands)):
             if value is not None:
-                self.log(name, value.detach() * MEV, on_step=False, on_epoch=True, batch_size=1)
+                self._note(name, value.detach() * MEV)
         return levels
+
+    def _note(self, name: str, value: Tensor) -> None:
+        """A column of the log: mean over the steps since the last validation."""
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the averaged weights, with a shorter memory in the first steps."""
@@ -99,15 +104,18 @@ class HamiltonianLearner(lightning.LightningModule):
         self._swap()
         self._errors = []
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Absolute error of one batch."""
+    def validation_step(self, batch: Batch | None, _: int) -> None:
+        """Absolute error of one batch; of several processes, some may have none for the last one."""
+        if batch is None:
+            return
         error = (self(batch)[0] - batch.residual).abs()
         self._errors.append((float(error.sum(dtype=torch.float64)), error.numel()))
 
     def on_validation_epoch_end(self) -> None:
         """Mean over all elements of all structures, meV; then back to the weights being trained."""
-        total, count = (sum(column) for column in zip(*self._errors, strict=True))
-        self.log("validation_mae", torch.tensor(total / count * MEV, dtype=torch.float32), sync_dist=True)
+        own = [float(sum(column)) for column in zip((0.0, 0), *self._errors, strict=True)]
+        total, count = together.summed(own, self.device)
+        self.log("validation_mae", torch.tensor(total / count * MEV, dtype=torch.float64), sync_dist=True)
         self._swap()
         self._since = time.monotonic()  # validation is not training
 
