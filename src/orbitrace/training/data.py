@@ -167,8 +167,9 @@ class Samples(Dataset[Sample]):
 class PairBatches(Sampler[list[int]]):
     """Batches of a given number of pairs, in an order that depends on the seed and the number of the batch alone.
 
-    Epoch e of Lightning holds the batches ``e * length .. (e + 1) * length - 1`` of one endless sequence of shuffled passes
-    over the data, so that a resumed training sees exactly what an uninterrupted one would. None holds a calculation twice.
+    An epoch of Lightning holds the next `length` batches, from the step that training has reached, of one endless sequence of
+    shuffled passes over the data, so that a resumed training sees exactly what an uninterrupted one would. (Lightning's own
+    number of the epoch counts the end of one twice when it resumes there.) No batch holds a calculation twice.
 
     Of several processes, each takes a share of every batch, which then holds as many times `batch_pairs`: a step is that of
     one process with so much larger batches. Every process has at least one calculation.
@@ -176,13 +177,9 @@ class PairBatches(Sampler[list[int]]):
 
     def __init__(self, pairs: Sequence[int], batch_pairs: int, length: int, seed: int) -> None:
         self.pairs, self.batch_pairs, self.length, self.seed = list(pairs), batch_pairs, length, seed
-        self.epoch = 0
+        self.first = 0  # number of the epoch's first batch
         self._next = 0  # number of the batch that `_batches` gives next
         self._batches: Iterator[list[int]] = iter(())
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
@@ -192,7 +189,7 @@ class PairBatches(Sampler[list[int]]):
         if len(self.pairs) < ranks:
             found = f"{len(self.pairs)} calculations for {ranks} processes"
             raise InputError("the training data", found, "at least one for each", "Lower devices or nodes in section train")
-        first = self.epoch * self.length
+        first = self.first
         if first == 0 or first != self._next:
             self._batches = islice(self._sequence(ranks), first, None)
         for batch in islice(self._batches, self.length):

@@ -19,6 +19,7 @@ from orbitrace.learning import TrainSection
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
 from orbitrace.training import together
+from orbitrace.training.data import PairBatches
 from orbitrace.training.levels import LevelErrors, level_errors
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 from orbitrace.training.optimizer import make_optimizer
@@ -156,8 +157,11 @@ class HamiltonianLearner(lightning.LightningModule):
         return self.seconds if alone else self._first_seconds
 
     def on_train_epoch_start(self) -> None:
-        """Agree on the time."""
+        """Agree on the time, and on where in the sequence of batches the epoch begins."""
         self._first_seconds = float(self.trainer.strategy.broadcast(self.seconds))
+        order = getattr(self.trainer.train_dataloader, "sampler", None)
+        if isinstance(order, PairBatches):
+            order.first = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what Lightning does not know."""
