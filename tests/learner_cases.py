@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from orbitrace import models, plugins
 from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import Sample, collate
 from orbitrace.graphs.labels import Labeller, fit_labeller
+from orbitrace.graphs.spin import SpinKind, to_dense
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Provenance, Spin
 from orbitrace.physics.harmonics import wigner
@@ -98,16 +100,45 @@ def calculation(
     return Calculation(of, own, hamiltonian, overlap(of, own), -1.0, 4.0, spin, provenance)
 
 
-def turned(blocks: Blocks, of: Structure, q: np.ndarray, basis: Basis = BASIS) -> Blocks:
-    """D H D^T of every block, with D made of the Wigner matrices of `q` for the shells of each atom."""
-    ds = wigner(q, 4)
+def spin_blocks(pairs: np.ndarray, of: Structure, basis: Basis, kind: SpinKind, seed: int) -> Blocks:
+    """Hermitian blocks of normal random numbers that have the symmetry of a kind of spin."""
+    rng, counts = np.random.default_rng(seed), basis.n_orbitals(of.numbers)
+    values = []
+    for i, j in pairs[:, 3:]:
+        n_i, n_j = int(counts[i]), int(counts[j])
+        values.append(to_dense(rng.normal(size=(1, n_i * n_j * kind.matrices)), n_i, n_j, kind).reshape(-1))
+    return Blocks.over(pairs, of, basis, np.concatenate(values), kind.spin.components).hermitian()
+
+
+def spin_calculation(of: Structure, kind: SpinKind, seed: int = 0, basis: Basis = BASIS, source: str = "") -> Calculation:
+    """A Hamiltonian of random numbers with spin, eV."""
+    own, pairs = basis.restricted(of.elements), find_pairs(of, basis)
+    hamiltonian = spin_blocks(pairs, of, own, kind, seed + 1)
+    made = Provenance("synthetic", "1", source)
+    return Calculation(of, own, hamiltonian, overlap(of, own), -1.0, 4.0, kind.spin, made)
+
+
+def spin_turn(q: np.ndarray, kind: SpinKind) -> np.ndarray:
+    """How an orthogonal matrix turns spins 1/2, which no inversion changes; collinear spins are turned by nothing."""
+    if kind in (SpinKind.NONE, SpinKind.COLLINEAR):
+        return np.eye(kind.spin.components)
+    x, y, z = Rotation.from_matrix(q * np.linalg.det(q).round()).as_rotvec()
+    angle = np.sqrt(x**2 + y**2 + z**2)
+    half = np.array([[z, x - 1j * y], [x + 1j * y, -z]]) / max(angle, 1e-300)
+    return np.cos(angle / 2) * np.eye(2) - 1j * np.sin(angle / 2) * half
+
+
+def turned(blocks: Blocks, of: Structure, q: np.ndarray, basis: Basis = BASIS, spin: SpinKind = SpinKind.NONE) -> Blocks:
+    """D H D^dagger of every block, with D made of the Wigner matrices of `q` for the shells of each atom (and its spins)."""
+    of_spin, ds = spin_turn(q, spin), wigner(q, 4)
     whole = {}
     for z in of.elements:
         whole[z] = np.zeros((basis[z].n_orbitals, basis[z].n_orbitals))
         for l, place in zip(basis[z].ls, basis[z].slices, strict=True):
             whole[z][place, place] = ds[l]
+        whole[z] = np.kron(of_spin, whole[z])
     values = [
-        (whole[int(of.numbers[i])] @ blocks.block(k) @ whole[int(of.numbers[j])].T).reshape(-1)
+        (whole[int(of.numbers[i])] @ blocks.block(k) @ whole[int(of.numbers[j])].conj().T).reshape(-1)
         for k, (i, j) in enumerate(blocks.pairs[:, 3:])
     ]
     return blocks.with_values(np.concatenate(values))
@@ -130,6 +161,13 @@ def labeller(l_max: int = 4) -> Labeller:
     return fit_labeller(lambda: iter(training_set()), l_max, "tests")
 
 
+@cache
+def spin_labeller(kind: SpinKind, l_max: int = 5) -> Labeller:
+    """Reference and scales of the training set with spin; irreps of spinor blocks reach l = 5."""
+    several = [spin_calculation(c.structure, kind, seed) for seed, c in enumerate(training_set())]
+    return fit_labeller(lambda: iter(several), l_max, "tests")
+
+
 def stirred(module: M, seed: int = 0, size: float = 0.3) -> M:
     """The module with random numbers added to every parameter, so that no bias is zero and no weight of a norm is one."""
     generator = torch.Generator().manual_seed(seed)
@@ -145,11 +183,13 @@ def small_settings(model: str, **changes: object) -> dict[str, object]:
     return {key: value for key, value in {**SMALL, **changes}.items() if key in known}
 
 
-def network(model: str = "deeph_e3_local", seed: int = 0, basis: Basis = BASIS, **changes: object) -> nn.Module:
+def network(
+    model: str = "deeph_e3_local", seed: int = 0, basis: Basis = BASIS, spin: SpinKind = SpinKind.NONE, **changes: object
+) -> nn.Module:
     """A small network in float64 with random weights."""
     with numbers_of(torch.float64), torch.random.fork_rng():
         torch.manual_seed(seed)
-        return stirred(models.build(model, small_settings(model, **changes), basis), seed).eval()
+        return stirred(models.build(model, small_settings(model, **changes), basis, spin), seed).eval()
 
 
 def sample(of: Structure, over: Blocks | None = None, l_max: int = 4) -> Sample:
@@ -161,21 +201,24 @@ def predicted(
     net: nn.Module, samples: Sequence[Sample], overs: Sequence[Blocks], dtype: torch.dtype = torch.float64
 ) -> list[Blocks]:
     """The network's part of H of every structure of one batch, put together block by block in the batch's order."""
+    spin = samples[0].spin
     with torch.no_grad(), numbers_of(torch.float64):
         batch = collate(samples, dtype)
         network = net if dtype is torch.float64 else deepcopy(net).to(dtype)
-        values = Assembly(BASIS).to(dtype)(batch, network(batch).irreps).double().numpy()
-    results = [np.full(len(over.values), np.nan) for over in overs]
+        values = Assembly(BASIS, spin).to(dtype)(batch, network(batch).irreps).double().numpy()
+    results: list[list[np.ndarray]] = [[np.empty(0)] * over.n_pairs for over in overs]
     at = 0
     for kind in sorted({g.kind for s in samples for g in s.graph.groups}, key=lambda k: (len(k), k)):
         for s, over, result in zip(samples, overs, results, strict=True):
             for group in (g for g in s.graph.groups if g.kind == kind):
                 for k in group.blocks:
-                    size = over.offsets[k + 1] - over.offsets[k]
-                    result[over.offsets[k] : over.offsets[k + 1]] = values[at : at + size]
+                    n_i, n_j = (int(n) for n in over.shapes[k])
+                    size = n_i * n_j * spin.matrices
+                    result[k] = to_dense(values[None, at : at + size], n_i, n_j, spin).reshape(-1)
                     at += size
     assert at == len(values)
-    return [over.with_values(result) for over, result in zip(overs, results, strict=True)]
+    n = spin.spin.components
+    return [Blocks(over.pairs, over.shapes * n, np.concatenate(result)) for over, result in zip(overs, results, strict=True)]
 
 
 def hamiltonian(net: nn.Module, of: Structure, over: Blocks | None = None, dtype: torch.dtype = torch.float64) -> Blocks:

@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from learner_cases import BASIS, STRUCTURES, calculation, labeller, network, small_settings, structure, turned_calculation
+from learner_cases import (
+    BASIS,
+    STRUCTURES,
+    calculation,
+    labeller,
+    network,
+    small_settings,
+    spin_calculation,
+    structure,
+    turned_calculation,
+)
 from orbitrace.errors import InputError
 from orbitrace.evaluation import EmptyPartError, evaluate, evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Spin
 from orbitrace.physics.orbitals import Basis, Shells
@@ -74,11 +85,39 @@ def test_predictions_of_something_else_are_refused(what: str) -> None:
         evaluate(predicted, DFT, "targets/sheet")
 
 
-@pytest.mark.parametrize("spin", [Spin.COLLINEAR, Spin.NONCOLLINEAR])
-def test_spin_is_refused_in_words(spin: Spin) -> None:
-    one = calculation(STRUCTURES["sheet"], spin=spin)
-    with pytest.raises(InputError, match=rf"nickel: a Hamiltonian with spin \({spin.value}\)"):
-        evaluate(one, one, "nickel")
+def test_another_kind_of_spin_is_refused_in_words() -> None:
+    one, other = calculation(STRUCTURES["sheet"]), calculation(STRUCTURES["sheet"], spin=Spin.COLLINEAR)
+    with pytest.raises(InputError, match=r"nickel: spin treated as 'none'\. Expected 'collinear', as in the reference"):
+        evaluate(one, other, "nickel")
+
+
+@pytest.mark.parametrize("kind", [SpinKind.COLLINEAR, SpinKind.SPIN_ORBIT, SpinKind.MAGNETIC])
+def test_errors_of_spinful_elements_are_their_absolute_values(kind: SpinKind) -> None:
+    """Over all elements that exist: none between up and down of collinear spin."""
+    one, other = (spin_calculation(STRUCTURES["sheet"], kind, seed) for seed in (1, 2))
+    errors = np.abs(one.hamiltonian.values - other.hamiltonian.values)
+    metrics = evaluate(one, other, "nickel")
+    n = len(errors) // 2 if kind is SpinKind.COLLINEAR else len(errors)
+    assert metrics["mae"] == pytest.approx(1000 * errors.sum() / n)
+    spins = {tuple(word for word in name.split() if word in ("up", "down")) for name in metrics["mae_per_block"]}
+    assert spins == {("up", "up"), ("down", "down")} | (set() if n < len(errors) else {("up", "down"), ("down", "up")})
+    doubled = np.concatenate([np.kron(np.eye(2), one.overlap.block(k)).ravel() for k in range(one.overlap.n_pairs)])
+    shifted = replace(one, hamiltonian=one.hamiltonian.with_values(one.hamiltonian.values + 0.3 * doubled))
+    aligned = evaluate(shifted, one, "nickel")
+    assert aligned["gauge_shift_mev"] == {"nickel": pytest.approx(300.0)}
+    assert aligned["mae_aligned"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_error_of_one_quarter_of_a_spinor_block_bears_its_spins() -> None:
+    one = spin_calculation(STRUCTURES["sheet"], SpinKind.SPIN_ORBIT, 1)
+    k = int(np.flatnonzero(one.hamiltonian.onsite & (one.structure.numbers[one.hamiltonian.pairs[:, 3]] == 6))[0])
+    values = one.hamiltonian.values.copy()
+    block = values[one.hamiltonian.offsets[k] : one.hamiltonian.offsets[k + 1]].reshape(10, 10)
+    block[0, 5 + 2] += 0.003 + 0.004j  # s1 up, first p1 down
+    table = evaluate(replace(one, hamiltonian=one.hamiltonian.with_values(values)), one)["mae_per_block"]
+    wrong = {name: error for name, error in table.items() if error > 1e-9}
+    carbons = int((one.structure.numbers == 6).sum())
+    assert wrong == {"C s1 up - C p1 down on-site": pytest.approx(5.0 / 3 / carbons)}
 
 
 # --- a checkpoint on a part of its data --------------------------------------------------------------------------------------

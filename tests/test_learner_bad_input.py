@@ -156,12 +156,12 @@ CARBON: Callable[[int], Calculation] = lambda k: calculation(structure(k, 3, ele
 
 
 @pytest.mark.parametrize("spin", [Spin.COLLINEAR, Spin.NONCOLLINEAR])
-def test_calculations_with_spin_are_not_trained_on(tmp_path: Path, spin: Spin) -> None:
+def test_calculations_with_spin_are_not_trained_on_beside_others_without(tmp_path: Path, spin: Spin) -> None:
     odd = calculation(structure(1, 3, elements=(6,)), spin=spin, source="data/run/nickel")
     shard = shard_of(tmp_path / "0.zarr", ("run/0", CARBON(0)), ("run/1", CARBON(2)), ("run/nickel", odd))
     text = refused(tmp_path, [shard], section(validation=0.0))
-    assert f"a calculation with spin ({spin.value}): data/run/nickel" in text
-    assert "not yet learned" in text
+    assert f"data/run/nickel: its spin is treated as {spin.value!r}, but 'none' in other calculations" in text
+    assert "one treatment of spin" in text
 
 
 def split_with(part: str, ids: list[str], fraction: float = 0.3) -> int:
@@ -176,7 +176,7 @@ def split_with(part: str, ids: list[str], fraction: float = 0.3) -> int:
     )
 
 
-def test_a_calculation_with_spin_is_not_validated_on(tmp_path: Path) -> None:
+def test_a_calculation_with_another_kind_of_spin_is_not_validated_on(tmp_path: Path) -> None:
     odd = calculation(structure(1, 3, elements=(6,)), spin=Spin.COLLINEAR, source="data/run/nickel")
     shard = shard_of(tmp_path / "0.zarr", ("run/0", CARBON(0)), ("run/1", CARBON(2)), ("run/nickel", odd))
     seed = split_with("validation", ["run/0", "run/1", "run/nickel"])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from orbitrace.errors import InputError
-from orbitrace.physics.calculation import Calculation, Spin
+from orbitrace.graphs.labels import check_spin
+from orbitrace.physics.calculation import Calculation
 from orbitrace.prediction import Predictor, check_target
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
@@ -29,11 +30,16 @@ def evaluate(predicted: Calculation, reference: Calculation, name: str = "struct
     Raises
     ------
     InputError
-        If the two are not of the same structure, basis and pairs, or have spin.
+        If the two are not of the same structure, basis, pairs and treatment of spin.
     """
     _check_same(predicted, reference, name)
     errors = block_errors(
-        reference.structure, reference.basis, predicted.hamiltonian, reference.hamiltonian, reference.overlap
+        reference.structure,
+        reference.basis,
+        predicted.hamiltonian,
+        reference.hamiltonian,
+        reference.overlap,
+        reference.spin,
     )
     distance = _overlap_error(predicted, reference)
     return {**summarise([(name, errors)]), "overlap_max_error": distance}
@@ -60,7 +66,7 @@ def evaluate_checkpoint(
     EmptyPartError
         If the part is empty, or the shards lack its calculations.
     InputError
-        If a calculation has spin, or another basis.
+        If a calculation has another treatment of spin, or another basis.
     """
     trained = checkpoints.load(checkpoint)
     others = (("", name, c) for name, c in references.items())
@@ -68,10 +74,10 @@ def evaluate_checkpoint(
     predictor = Predictor(trained)
     errors: dict[str, list[tuple[str, BlockErrors]]] = {}
     for dataset, name, c in judges:
-        _check_spin(c, name)
+        check_spin(c, trained.labeller.spin.spin, name)
         check_target(trained, c.structure, c.basis, c.overlap, checkpoint, name, distances=False)
         predicted = predictor(c.structure, c.overlap, c.initial, name)
-        found = block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap)
+        found = block_errors(c.structure, c.basis, predicted, c.hamiltonian, c.overlap, c.spin)
         errors.setdefault(dataset, []).append((name, found))
     return {**summarise([error for some in errors.values() for error in some]), "per_dataset": _apart(errors)}
 
@@ -102,8 +108,9 @@ def _apart(errors: Mapping[str, list[tuple[str, BlockErrors]]]) -> dict[str, Any
 
 
 def _check_same(predicted: Calculation, reference: Calculation, name: str) -> None:
-    for calculation in (predicted, reference):
-        _check_spin(calculation, name)
+    if predicted.spin is not reference.spin:
+        kinds = f"spin treated as {predicted.spin.value!r}", f"{reference.spin.value!r}, as in the reference"
+        raise InputError(name, *kinds, "Compare with a calculation like those of the training")
     ours, theirs = predicted.structure, reference.structure
     if not np.array_equal(ours.numbers, theirs.numbers):
         raise InputError(name, f"{ours.n_atoms} atoms predicted", f"the {theirs.n_atoms} atoms of the reference, in its order")
@@ -117,15 +124,6 @@ def _check_same(predicted: Calculation, reference: Calculation, name: str) -> No
         if not np.array_equal(blocks.pairs, expected.pairs):
             found = f"{blocks.n_pairs} blocks, not over the pairs of the reference"
             raise InputError(name, found, f"its {expected.n_pairs} blocks, for H and overlap alike", "Check the cutoffs")
-
-
-def _check_spin(calculation: Calculation, name: str) -> None:
-    if calculation.spin is not Spin.NONE:
-        raise InputError(
-            name,
-            f"a Hamiltonian with spin ({calculation.spin.value})",
-            "one without spin, the only kind that is compared so far",
-        )
 
 
 def _overlap_error(predicted: Calculation, reference: Calculation) -> float:

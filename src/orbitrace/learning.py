@@ -66,6 +66,9 @@ class TrainSection(Section):
     target: Literal["absolute", "gauge", "residual"] = Field(
         "absolute", description="what is learned: H; H - mu S with one mu per structure; H - H0, where the data have an H0"
     )
+    time_reversal: Literal["auto", "on", "off"] = Field(
+        "auto", description="whether non-collinear calculations are non-magnetic; auto looks at their H"
+    )
     loss: LossSection = LossSection()
     seed: int = Field(0, ge=0, description="seed of weights and batches")
     split_seed: int | None = Field(None, ge=0, description="seed of the split of the calculations; seed by default")

@@ -41,7 +41,8 @@ def predict(
     Returns
     -------
     Blocks
-        eV, over the pairs of the overlap, exactly Hermitian; on the mean energy zero of the training data.
+        eV, over the pairs of the overlap, exactly Hermitian; on the mean energy zero of the training data, and spin-doubled if
+        these are.
 
     Raises
     ------
@@ -87,7 +88,7 @@ class Predictor:
         self.device = device
         self.network = trained.build().to(device)
         with checkpoints.default_dtype(self.dtype):
-            self.assembly = Assembly(trained.basis).to(device)
+            self.assembly = Assembly(trained.basis, self.labeller.spin).to(device)
 
     @torch.no_grad()
     def __call__(
@@ -98,5 +99,6 @@ class Predictor:
         sample = self.labeller.sample(structure, overlap)
         batch = collate([sample], self.dtype).to(self.device)
         values = self.assembly(batch, self.network(batch).irreps)
-        learned = to_blocks(sample.graph, overlap, values.cpu().numpy().astype(np.float64))
+        elements = values.cpu().numpy().astype(np.float64)
+        learned = to_blocks(sample.graph, overlap, elements, self.labeller.spin)
         return known.with_values(known.values + learned.values).hermitian()

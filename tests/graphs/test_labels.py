@@ -24,7 +24,7 @@ from orbitrace.graphs.graph import group_values, irreps_of_kind, shell_pairs_of_
 from orbitrace.graphs.labels import FLOOR, Labeller, fit_labeller
 from orbitrace.graphs.traces import trace_labels
 from orbitrace.physics.blocks import Blocks
-from orbitrace.physics.calculation import Calculation, Spin
+from orbitrace.physics.calculation import Calculation
 from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 
@@ -200,13 +200,6 @@ def test_calculations_are_read_twice_and_never_kept() -> None:
     fit_labeller(counted, 0, "tests")
     assert most <= 3
     assert passes <= 4
-
-
-@pytest.mark.parametrize("spin", [Spin.COLLINEAR, Spin.NONCOLLINEAR])
-def test_calculations_with_spin_are_refused_by_name(spin: Spin) -> None:
-    several = [calculation(STRUCTURES["sheet"]), calculation(STRUCTURES["molecule"], spin=spin, source="runs/nickel")]
-    with pytest.raises(InputError, match=rf"my data: a calculation with spin \({spin.value}\): runs/nickel.*without spin"):
-        fit_labeller(lambda: iter(several), 0, "my data")
 
 
 def test_two_bases_for_one_element_are_refused() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orbitrace.graphs.graph import Graph, Kind
 from orbitrace.graphs.pencils import Pencil, batched
+from orbitrace.graphs.spin import SpinKind, hermitian_partner
 from orbitrace.nets.radial import envelope
 from orbitrace.physics.structure import Floats, Ints
 
@@ -20,12 +21,14 @@ from orbitrace.physics.structure import Floats, Ints
 class Labels:
     """What the blocks of one structure are measured against, one entry per group of its graph.
 
+    Without spin the elements of a block are its n_i * n_j numbers; with spin see `graphs.spin`.
+
     Parameters
     ----------
     scale
-        [g, n_i * n_j] eV: typical size of the residual, for every component of the irreps.
+        [g, elements] eV: typical size of the residual, for every component of the irreps.
     residual
-        [g, n_i * n_j] eV: H without what is known beforehand, subtracted in float64; empty list where H is to be predicted.
+        [g, elements] eV: H without what is known beforehand, subtracted in float64; empty list where H is to be predicted.
     traces
         [g, basic blocks] squared norms of the basic blocks of residual / scale; empty list likewise.
     """
@@ -43,6 +46,7 @@ class Sample:
     graph: Graph
     labels: Labels
     pencil: Pencil | None = None  # for losses of levels
+    spin: SpinKind = SpinKind.NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +68,10 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Several graphs as one; `graph` [n_atoms] says which one an atom belongs to. `transposed` [elements of all blocks]: where
-    the Hermitian partner of each element of H stands. `pencils`: H and S of each structure, if all samples have theirs.
+    """Several graphs as one; `graph` [n_atoms] says which one an atom belongs to.
+
+    `transposed` [elements of all blocks]: where the Hermitian partner of each element of H stands; `signs`: which sign it has
+    there, None where all are +1. `pencils`: H and S of each structure, if all samples have theirs.
     """
 
     n_atoms: int
@@ -79,6 +85,7 @@ class Batch:
     rotations: list[Tensor]
     groups: list[Group]
     transposed: Tensor
+    signs: Tensor | None = None
     pencils: list[Pencil] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
@@ -112,6 +119,7 @@ def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Ba
         group, slot = _group(kind, samples, atoms, edges, tensor)
         groups.append(group)
         slots.append(slot)
+    transposed, signs = _hermitian(kinds, groups, slots, samples[0].spin)
     ratio = tensor([g.ratio for g in graphs])
     n_l = min(len(g.rotations) for g in graphs)
     return Batch(
@@ -125,7 +133,8 @@ def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Ba
         fade=envelope(ratio),
         rotations=[tensor([g.rotations[l] for g in graphs]) for l in range(n_l)],
         groups=groups,
-        transposed=torch.as_tensor(_transposed(kinds, groups, slots)),
+        transposed=torch.as_tensor(transposed),
+        signs=tensor([signs]) if (signs < 0).any() else None,
         pencils=batched([s.pencil for s in samples if s.pencil is not None]),
     )
 
@@ -152,23 +161,24 @@ def _group(kind: Kind, samples: Sequence[Sample], atoms: Ints, edges: Ints, tens
     return group, partners
 
 
-def _transposed(kinds: list[Kind], groups: list[Group], partners: list[Ints]) -> Ints:
-    """For every element of every block, in the order of the groups, the place of its Hermitian partner."""
-    orbitals = _orbital_counts(kinds, groups)
-    sizes = [orbitals[k[0]] * orbitals[k[-1]] for k in kinds]
+def _hermitian(kinds: list[Kind], groups: list[Group], partners: list[Ints], spin: SpinKind) -> tuple[Ints, Floats]:
+    """For every element of every block, in the order of the groups, the place of its Hermitian partner and its sign there."""
+    orbitals = _orbital_counts(kinds, groups, spin)
+    sizes = [g.scale.shape[1] for g in groups]
     starts = np.concatenate([[0], np.cumsum([s * len(p) for s, p in zip(sizes, partners, strict=True)])])
-    result = []
+    places, signs = [], []
     for kind, size, partner in zip(kinds, sizes, partners, strict=True):
         reverse = kinds.index(kind[::-1])
-        n_i, n_j = orbitals[kind[0]], orbitals[kind[-1]]
-        inner = np.arange(size).reshape(n_j, n_i).T.reshape(-1)  # element (a, b) here is (b, a) in the partner
-        result.append((starts[reverse] + partner[:, None] * size + inner).reshape(-1))
-    return np.concatenate(result)
+        inner, sign = hermitian_partner(orbitals[kind[0]], orbitals[kind[-1]], spin)
+        places.append((starts[reverse] + partner[:, None] * size + inner).reshape(-1))
+        signs.append(np.tile(sign, len(partner)))
+    return np.concatenate(places), np.concatenate(signs)
 
 
-def _orbital_counts(kinds: list[Kind], groups: list[Group]) -> dict[int, int]:
+def _orbital_counts(kinds: list[Kind], groups: list[Group], spin: SpinKind) -> dict[int, int]:
     """Orbitals of each element that occurs; every element has on-site blocks."""
-    return {k[0]: round(g.scale.shape[1] ** 0.5) for k, g in zip(kinds, groups, strict=True) if len(k) == 1}
+    n = spin.matrices
+    return {k[0]: round((g.scale.shape[1] / n) ** 0.5) for k, g in zip(kinds, groups, strict=True) if len(k) == 1}
 
 
 def _labels(labels: Tensor | None) -> Tensor:

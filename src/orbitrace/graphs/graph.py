@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orbitrace.errors import InputError
 from orbitrace.graphs.irreps import BlockIrreps, block_irreps, shell_pair_of_irreps
+from orbitrace.graphs.spin import SpinKind, to_elements
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.harmonics import rotations
 from orbitrace.physics.orbitals import Basis
@@ -127,21 +128,24 @@ def _groups(element: Ints, overlap: Blocks) -> list[BlockGroup]:
     ]
 
 
-def irreps_of_kind(basis: Basis, kind: Kind) -> BlockIrreps:
+def irreps_of_kind(basis: Basis, kind: Kind, spin: SpinKind = SpinKind.NONE) -> BlockIrreps:
     """The irreps of the blocks of a group."""
     elements = basis.elements
-    return block_irreps(basis[elements[kind[0]]].ls, basis[elements[kind[-1]]].ls)
+    return block_irreps(basis[elements[kind[0]]].ls, basis[elements[kind[-1]]].ls, spin)
 
 
-def shell_pairs_of_kind(basis: Basis, kind: Kind) -> tuple[NDArray[np.int64], int]:
-    """[components] number of the basic block of each irrep component of a group, and the number of basic blocks."""
+def shell_pairs_of_kind(basis: Basis, kind: Kind, spin: SpinKind = SpinKind.NONE) -> tuple[NDArray[np.int64], int]:
+    """[components] number of the basic block of each irrep component of a group, and the number of basic blocks.
+
+    With spin the scalar and the vector part of a pair of shells count apart.
+    """
     elements = basis.elements
     n_i, n_j = len(basis[elements[kind[0]]].ls), len(basis[elements[kind[-1]]].ls)
-    return shell_pair_of_irreps(irreps_of_kind(basis, kind), n_j).astype(np.int64), n_i * n_j
+    return shell_pair_of_irreps(irreps_of_kind(basis, kind, spin), n_j).astype(np.int64), n_i * n_j * spin.traces
 
 
-def group_values(blocks: Blocks, group: BlockGroup) -> Floats:
-    """[g, n_i * n_j] the blocks of a group, flattened row by row."""
-    size = int(np.prod(blocks.shapes[group.blocks[0]]))
-    values: Floats = blocks.values[blocks.offsets[group.blocks][:, None] + np.arange(size)]
-    return values
+def group_values(blocks: Blocks, group: BlockGroup, spin: SpinKind = SpinKind.NONE) -> Floats:
+    """[g, elements] what is learned of the blocks of a group: without spin the blocks, flattened row by row."""
+    rows, columns = (int(n) for n in blocks.shapes[group.blocks[0]])
+    values = blocks.values[blocks.offsets[group.blocks][:, None] + np.arange(rows * columns)]
+    return to_elements(values.reshape(-1, rows, columns), spin)

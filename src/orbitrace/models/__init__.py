@@ -3,8 +3,9 @@
 A model file supplies
 
 * ``Settings``: a frozen pydantic model, the model's own section of the config (unknown keys are refused);
-* ``Network(settings, basis)``: a `BlockNetwork` with ``forward(batch) -> Output`` and the attribute ``l_max``, the
-  largest l of the rotations that it wants for every edge.
+* ``Network(settings, basis, spin)``: a `BlockNetwork` with ``forward(batch) -> Output`` and the attribute ``l_max``, the
+  largest l of the rotations that it wants for every edge. Basis and spin decide what it returns: `graphs.irreps.block_irreps`
+  says which irreps, and there are ``spin.traces`` labels for every pair of shells.
 
 It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training
 loop, checkpoints and prediction are shared.
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from orbitrace import plugins
 from orbitrace.errors import InputError
 from orbitrace.graphs.batches import Batch
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.physics.orbitals import Basis
 
 
@@ -33,8 +35,8 @@ class Output:
     Parameters
     ----------
     irreps
-        For each group of the batch: [members, n_i * n_j] normalised irreps in the order of `graphs.irreps.BlockIrreps`, in the
-        global frame.
+        For each group of the batch: [members, components] normalised irreps in the order of `graphs.irreps.BlockIrreps`, in
+        the global frame.
     traces
         For each group: [members, basic blocks] predicted traces of the normalised blocks; empty without TraceGrad's trace
         labels.
@@ -80,7 +82,7 @@ def settings_of(model: str, values: Mapping[str, Any], where: str = "network") -
         ) from error
 
 
-def build(model: str, values: Mapping[str, Any], basis: Basis) -> BlockNetwork:
-    """The network of a model for a basis, with fresh weights."""
-    network: BlockNetwork = plugins.load("models", model).Network(settings_of(model, values), basis)
+def build(model: str, values: Mapping[str, Any], basis: Basis, spin: SpinKind = SpinKind.NONE) -> BlockNetwork:
+    """The network of a model for a basis and a treatment of spin, with fresh weights."""
+    network: BlockNetwork = plugins.load("models", model).Network(settings_of(model, values), basis, spin)
     return network

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from orbitrace.graphs.batches import Batch, Group
 from orbitrace.graphs.irreps import BlockIrreps, block_irreps
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out, to_frames
 from orbitrace.nets.pointwise import EntryLinear
@@ -133,17 +134,17 @@ class Alternating(BlockNetwork):
         """One update of the network."""
         raise NotImplementedError
 
-    def __init__(self, settings: Settings, basis: Basis) -> None:
+    def __init__(self, settings: Settings, basis: Basis, spin: SpinKind = SpinKind.NONE) -> None:
         super().__init__()
         self.elements, self.settings = basis.elements, settings
-        self.blocks_of = {(e, f): block_irreps(basis[e].ls, basis[f].ls) for e in self.elements for f in self.elements}
+        self.blocks_of = {(e, f): block_irreps(basis[e].ls, basis[f].ls, spin) for e in self.elements for f in self.elements}
         layout = self.layout = _reaching(Layout.parse(settings.irreps), self.blocks_of.values())
         needed = Layout.of(entry for e in self.elements for entry in self.blocks_of[e, e].entries)
         self.layout_last = Layout.of(
             [*layout.entries, *((ADDED, L, nat) for _, L, nat in needed.entries if not _has(layout, L, nat))]
         )
         self.l_max = max(layout.l_max, *(Layout.of(b.entries).l_max for b in self.blocks_of.values()))
-        basic_blocks = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements)
+        basic_blocks = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements) * spin.traces
         width = settings.radial_width
         self.radial = RadialNetwork(len(self.elements), settings.gaussians, width)
         self.embedding = nn.Embedding(len(self.elements), layout.scalars)
@@ -164,11 +165,10 @@ class Alternating(BlockNetwork):
                 for f in self.elements
             }
         )
-        self.traces = nn.ModuleDict(self._trace_decoders(basis)) if settings.traces else None
+        self.traces = nn.ModuleDict(self._trace_decoders(basic_blocks)) if settings.traces else None
 
-    def _trace_decoders(self, basis: Basis) -> dict[str, nn.Module]:
+    def _trace_decoders(self, n: int) -> dict[str, nn.Module]:
         """Four layers from the invariants of all updates to the traces of the basic blocks."""
-        n = max(len(basis[e].ls) * len(basis[f].ls) for e in self.elements for f in self.elements)
         width = n * self.settings.blocks
 
         def decoder() -> nn.Module:

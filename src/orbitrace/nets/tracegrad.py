@@ -173,7 +173,7 @@ class TraceGrad(nn.Module):
     def forward(self, features: Features) -> tuple[Features, Tensor]:
         """Features -> (features + gradient of the invariants, invariants z [n, outputs])."""
         maps = self.quadratic.maps()
-        products = [(x.flatten(0, 1) @ a).view(*x.shape[:2], -1) for x, a in zip(features, maps, strict=True)]
+        products = [(x.flatten(0, 1) @ a).view(*x.shape[:2], a.shape[1]) for x, a in zip(features, maps, strict=True)]
         z, gradient = self.network(self.quadratic(products))
         if self.use == "nothing":
             return features, z

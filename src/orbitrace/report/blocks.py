@@ -95,9 +95,9 @@ def _parts(name: str) -> tuple[str, str, bool]:
     return first, second, name.endswith(ONSITE)
 
 
-def _order(shell: str) -> tuple[int, int, int, str]:
-    """Shells by atomic number, l and number; what is not named like a shell comes last, by name."""
-    element, _, orbital = shell.partition(" ")
+def _order(shell: str) -> tuple[int, int, int, int, str]:
+    """Shells by spin ("up", "down" if there is any), atomic number, l and number; what is named otherwise comes last."""
+    element, orbital, spin = (*shell.split(" "), "", "")[:3]
     if element in SYMBOLS and orbital[:1] in SPECTROSCOPIC and orbital[1:].isdecimal():
-        return SYMBOLS.index(element), SPECTROSCOPIC.index(orbital[0]), int(orbital[1:]), ""
-    return len(SYMBOLS), 0, 0, shell
+        return int(spin == "down"), SYMBOLS.index(element), SPECTROSCOPIC.index(orbital[0]), int(orbital[1:]), ""
+    return 2, 0, 0, 0, shell

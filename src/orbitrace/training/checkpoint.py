@@ -22,6 +22,7 @@ from orbitrace import __version__, models
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.graphs.labels import Labeller
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.graphs.store import writing
 from orbitrace.models import BlockNetwork
 from orbitrace.physics.orbitals import Basis
@@ -41,7 +42,7 @@ class Checkpoint:
     weights
         State of the network.
     labeller
-        Basis, reference and scales of the training data.
+        Basis, treatment of spin, reference and scales of the training data.
     precision
         "float32" or "float64".
     split
@@ -73,7 +74,7 @@ class Checkpoint:
         """
         dtype = getattr(torch, self.precision)
         with default_dtype(dtype):
-            network = models.build(self.model, self.network, self.basis).to(dtype)
+            network = models.build(self.model, self.network, self.basis, self.labeller.spin).to(dtype)
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
@@ -107,6 +108,7 @@ def save(file: Path, checkpoint: Checkpoint) -> None:
         "network": dict(checkpoint.network),
         "weights": {key: value.detach().cpu() for key, value in checkpoint.weights.items()},
         "basis": checkpoint.basis.to_json(),
+        "spin": checkpoint.labeller.spin.value,
         "l_max": checkpoint.labeller.l_max,
         "labeller": {key: torch.as_tensor(value) for key, value in checkpoint.labeller.to_arrays().items()},
         "precision": checkpoint.precision,
@@ -148,7 +150,7 @@ def load(file: Path) -> Checkpoint:
     try:
         basis = Basis.from_json(data["basis"])
         arrays = {key: value.numpy() for key, value in data["labeller"].items()}
-        labeller = Labeller.from_arrays(arrays, basis, data["l_max"])
+        labeller = Labeller.from_arrays(arrays, basis, data["l_max"], SpinKind(data.get("spin", SpinKind.NONE)))
         return Checkpoint(
             data["model"], data["network"], data["weights"], labeller, data["precision"], data["split"], data["metrics"]
         )

@@ -29,10 +29,9 @@ from torch.utils.data import Sampler
 from orbitrace import __version__, models
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
-from orbitrace.graphs.labels import Labeller, check_learnable, fit_labeller
+from orbitrace.graphs.labels import Labeller, fit_labeller
 from orbitrace.graphs.pencils import check_levels
 from orbitrace.graphs.store import writing
-from orbitrace.graphs.targets import check_target
 from orbitrace.learning import LearnSection, LossSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
@@ -95,6 +94,7 @@ def _train(corpus: Corpus, checkpoint: Path, workdir: Path, section: LearnSectio
     with checkpoints.default_dtype(getattr(torch, settings.precision)):
         learner, labeller = _learner(section, corpus, split, start)
         numerics.prepare(learner.network, settings)
+        _note(workdir, section, corpus, split, labeller)
         loaders = [
             _train_loader(corpus, split["train"], labeller, settings),
             _validation_loader(corpus, split, labeller, settings),
@@ -184,10 +184,12 @@ def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
         part.write_text(mark)
 
 
-def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split) -> None:
-    """Settings and split of this training, for the report: ``training.json`` in the working folder."""
+def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split, labeller: Labeller | None = None) -> None:
+    """Settings, split and spin of this training, for the report: ``training.json`` in the working folder."""
     ids = {part: [corpus.name(item) for item in items] for part, items in split.items()}
-    note = {"section": section.model_dump(mode="json"), "split": ids}
+    note: dict[str, Any] = {"section": section.model_dump(mode="json"), "split": ids}
+    if labeller is not None:
+        note["spin"] = {"kind": labeller.spin.value, "time_reversal_violation": labeller.violation}  # eV
     if together.first():
         file = workdir / "training.json"
         with writing(file), replacing(file) as part:
@@ -200,25 +202,26 @@ def _learner(
     """The network and the labeller: fresh, and fitted to the training calculations, as far as `start` does not know them."""
     where = ", ".join(str(path) for path in corpus.paths)
     models.settings_of(section.model, section.network)  # a typing error is found before the fit
-    labeller = fit_labeller(lambda: corpus.calculations(split["train"]), 0, where, section.train.target)
+    train = section.train
+    labeller = fit_labeller(lambda: corpus.calculations(split["train"]), 0, where, train.target, train.time_reversal)
     if start is not None:
         labeller = transfer.extended(start.labeller, labeller, where)
-    network = models.build(section.model, section.network, labeller.basis)
+    network = models.build(section.model, section.network, labeller.basis, labeller.spin)
     if start is not None:
         transfer.adopt(network, start, labeller.basis)
     labeller = replace(labeller, l_max=network.l_max)
     for item in split["validation"]:
         _check_known(labeller, corpus, item)
-    if section.train.loss.needs_levels:
-        _check_levels(corpus, split["train"], labeller, section.train.loss)
-    return HamiltonianLearner(network, labeller.basis, section.train, _unit(corpus, split["train"], labeller)), labeller
+    if train.loss.needs_levels:
+        _check_levels(corpus, split["train"], labeller, train.loss)
+    unit = _unit(corpus, split["train"], labeller)
+    return HamiltonianLearner(network, labeller.basis, train, unit, labeller.spin), labeller
 
 
 def _check_known(labeller: Labeller, corpus: Corpus, item: Item) -> None:
     """Refuse a calculation to validate on of whose elements training knows nothing."""
     calculation = corpus.calculation(item)
-    check_learnable(calculation, item.id)
-    check_target(calculation, labeller.split.target, item.id)
+    labeller.check_known(calculation, item.id)
     labeller.basis.merged(calculation.basis, item.id, "the training data")
     missing = [SYMBOLS[z] for z in calculation.structure.elements if z not in labeller.basis]
     if missing:

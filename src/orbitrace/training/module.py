@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import Batch
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.learning import TrainSection
 from orbitrace.models import BlockNetwork, Output
 from orbitrace.physics.orbitals import Basis
@@ -40,12 +41,16 @@ class HamiltonianLearner(lightning.LightningModule):
         Section `train` of the config.
     unit
         eV; mean absolute residual that the reference leaves on the training data.
+    spin
+        How spin is learned.
     """
 
-    def __init__(self, network: BlockNetwork, basis: Basis, settings: TrainSection, unit: float) -> None:
+    def __init__(
+        self, network: BlockNetwork, basis: Basis, settings: TrainSection, unit: float, spin: SpinKind = SpinKind.NONE
+    ) -> None:
         super().__init__()
         self.network = network
-        self.assembly = Assembly(basis)
+        self.assembly = Assembly(basis, spin)
         self.settings, self.unit = settings, unit
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.seconds = 0.0  # of training, over all runs that were resumed
@@ -65,7 +70,7 @@ class HamiltonianLearner(lightning.LightningModule):
         levels = self._levels(batch, error)
         loss_h = hamiltonian_loss(error, self.unit, self.settings.loss, levels)
         loss_t = trace_loss(batch, output.traces) if output.traces else None
-        self._note("train_mae", together.mean(error.detach().abs()) * MEV)
+        self._note("train_mae", together.mean(self.assembly.magnitudes(error.detach())) * MEV)
         if loss_t is not None:
             self._note("trace_loss", loss_t.detach())
         return total_loss(loss_h, loss_t, self.settings.loss.trace)
@@ -109,7 +114,7 @@ class HamiltonianLearner(lightning.LightningModule):
         """Absolute error of one batch; of several processes, some may have none for the last one."""
         if batch is None:
             return
-        error = (self(batch)[0] - batch.residual).abs()
+        error = self.assembly.magnitudes(self(batch)[0] - batch.residual)
         self._errors.append((float(error.sum(dtype=torch.float64)), error.numel()))
 
     def on_validation_epoch_end(self) -> None:

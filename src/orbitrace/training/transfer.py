@@ -72,16 +72,26 @@ def extended(known: Labeller, fresh: Labeller, where: str) -> Labeller:
     Raises
     ------
     InputError
-        If an element has another basis in the new data; `where` says which data they are.
+        If an element has another basis, or spin another treatment, in the new data; `where` says which data they are.
     """
+    if fresh.spin is not known.spin:
+        raise InputError(
+            where,
+            f"the calculations are learned as {fresh.spin.value!r} in spin, the checkpoint as {known.spin.value!r}",
+            "the spin of the checkpoint that a training starts from",
+            "Train without init_from; for non-collinear data see time_reversal in section train",
+        )
     remedy = "Start from a checkpoint with this basis, or train without init_from"
     merged = known.basis.merged(fresh.basis, where, "the checkpoint that it starts from", remedy)
     basis = Basis({**merged.shells, **known.basis.shells})  # an inferred radius stays what the network learned it as
     old, new = known.reference, fresh.reference
     bonds = {pair: _covering(old.bonds[pair], bond) if pair in old.bonds else bond for pair, bond in new.bonds.items()}
     reference = TwoCentreTable(basis, dict(sorted({**old.bonds, **bonds}.items())), {**new.onsite, **old.onsite})
-    tables = {**_renumbered(fresh, basis), **_renumbered(known, basis)}
-    return replace(known, basis=basis, reference=reference, scales=Scales(tables), l_max=fresh.l_max)
+    tables, means = (
+        {**_renumbered(fresh.basis, theirs, basis), **_renumbered(known.basis, ours, basis)}
+        for theirs, ours in ((fresh.scales.tables, known.scales.tables), (fresh.scales.means, known.scales.means))
+    )
+    return replace(known, basis=basis, reference=reference, scales=Scales(tables, means), l_max=fresh.l_max)
 
 
 def adopt(network: BlockNetwork, start: Checkpoint, basis: Basis) -> None:
@@ -118,7 +128,7 @@ def _covering(known: BondTable, fresh: BondTable) -> BondTable:
     return replace(known, covered=np.array(intervals))
 
 
-def _renumbered(labeller: Labeller, basis: Basis) -> Mapping[Kind, Floats]:
-    """Scales by the places of the elements in another basis."""
-    places: dict[int, Any] = {k: basis.elements.index(z) for k, z in enumerate(labeller.basis.elements)}
-    return {tuple(places[k] for k in kind): table for kind, table in labeller.scales.tables.items()}
+def _renumbered(own: Basis, tables: Mapping[Kind, Floats], basis: Basis) -> Mapping[Kind, Floats]:
+    """Tables by the places of the elements in another basis."""
+    places: dict[int, Any] = {k: basis.elements.index(z) for k, z in enumerate(own.elements)}
+    return {tuple(places[k] for k in kind): table for kind, table in tables.items()}
