@@ -170,7 +170,7 @@ def doubled(blocks: Blocks, kind: SpinKind) -> Blocks:
     n = 4 * len(blocks.values)
     whole = Blocks(blocks.pairs, 2 * blocks.shapes, np.zeros(n, np.complex128) if kind.is_complex else np.zeros(n))
     for members, dense in blocks.groups():
-        both: Values = np.kron(np.eye(2), dense)
+        both = np.kron(np.eye(2), dense).astype(whole.values.dtype)
         whole.with_group(whole.values, members, both)
     return whole
 
