@@ -15,6 +15,7 @@ from learner_cases import (
     numbers_of,
     overlap,
     small_settings,
+    spin_calculation,
     stirred,
     structure,
 )
@@ -24,6 +25,7 @@ from orbitrace.graphs.assembly import Assembly
 from orbitrace.graphs.batches import collate
 from orbitrace.graphs.labels import Labeller, fit_labeller
 from orbitrace.graphs.shards import write_shard
+from orbitrace.graphs.spin import SpinKind
 from orbitrace.learning import LearnSection, TrainSection
 from orbitrace.models import BlockNetwork
 from orbitrace.physics.calculation import Calculation
@@ -62,7 +64,11 @@ def fitted(several: list[Calculation]) -> Labeller:
 def started(model: str, elements: tuple[int, ...], **changes: object) -> Checkpoint:
     """A checkpoint of known elements in which no weight is zero."""
     labeller = fitted(data(elements))
-    net = network(model, basis=labeller.basis, **changes)
+    return of_labeller(model, labeller, **changes)
+
+
+def of_labeller(model: str, labeller: Labeller, **changes: object) -> Checkpoint:
+    net = network(model, basis=labeller.basis, spin=labeller.spin, **changes)
     labeller = replace(labeller, l_max=net.l_max)
     return Checkpoint(model, small_settings(model, **changes), net.state_dict(), labeller, "float64")
 
@@ -71,7 +77,7 @@ def adopted(start: Checkpoint, fresh: Labeller, seed: int = 5) -> Checkpoint:
     """What a training with new elements starts with; what is new is random."""
     labeller = transfer.extended(start.labeller, fresh, "tests")
     with numbers_of(torch.float64):
-        net = stirred(models.build(start.model, start.network, labeller.basis), seed)
+        net = stirred(models.build(start.model, start.network, labeller.basis, labeller.spin), seed)
     transfer.adopt(net, start, labeller.basis)
     return Checkpoint(start.model, start.network, net.state_dict(), replace(labeller, l_max=net.l_max), "float64")
 
@@ -99,6 +105,28 @@ def test_known_structures_are_predicted_as_before_whatever_is_new(model: str, va
         of = structure(11, 6, elements=elements)
         over = overlap(of, BASIS)
         assert_close(after(of, over), before(of, over), 1e-10)
+
+
+@pytest.mark.parametrize("kind", [SpinKind.COLLINEAR, SpinKind.SPIN_ORBIT, SpinKind.MAGNETIC])
+@pytest.mark.parametrize("model", plugins.names("models"))
+def test_known_structures_with_spin_are_predicted_as_before(model: str, kind: SpinKind) -> None:
+    def several(elements: tuple[int, ...], first: int) -> list[Calculation]:
+        seeds = range(first, first + 3)
+        return [spin_calculation(structure(seed, 6, elements=elements), kind, seed, BASIS) for seed in seeds]
+
+    start = of_labeller(model, fitted(several(KNOWN, 0)))
+    tuned = adopted(start, fitted(several((1, *KNOWN, 7), 5)))
+    assert tuned.labeller.spin is kind
+    of = structure(11, 6, elements=KNOWN)
+    over = overlap(of, BASIS)
+    assert_close(Predictor(tuned)(of, over), Predictor(start)(of, over), 1e-10)
+
+
+def test_another_kind_of_spin_is_refused() -> None:
+    with_spin = [spin_calculation(structure(seed, 6, elements=KNOWN), SpinKind.SPIN_ORBIT, seed, BASIS) for seed in range(3)]
+    plain, spinful = fitted(data(KNOWN)), fitted(with_spin)
+    with pytest.raises(InputError, match=r"my data: the calculations are learned as 'spin-orbit' in spin, the checkpoint as"):
+        transfer.extended(plain, spinful, "my data")
 
 
 @pytest.mark.parametrize("model", plugins.names("models"))

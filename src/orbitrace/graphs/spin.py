@@ -170,7 +170,9 @@ def doubled(blocks: Blocks, kind: SpinKind) -> Blocks:
     n = 4 * len(blocks.values)
     whole = Blocks(blocks.pairs, 2 * blocks.shapes, np.zeros(n, np.complex128) if kind.is_complex else np.zeros(n))
     for members, dense in blocks.groups():
-        both = np.kron(np.eye(2), dense).astype(whole.values.dtype)
+        g, rows, columns = dense.shape
+        both = np.zeros((g, 2, rows, 2, columns))
+        both[:, 0, :, 0] = both[:, 1, :, 1] = dense.real
         whole.with_group(whole.values, members, both)
     return whole
 
