@@ -93,6 +93,7 @@ class ModelSection(LearnSection):
         description="model or checkpoint file whose weights it starts from; its network's settings are taken over",
     )
     retrain: Literal["auto", "never"] = Field("auto", description="train anew when its data change, or keep the checkpoint")
+    checkpoint: str | None = Field(None, min_length=1, description="trained network to use as it is, instead of training")
 
 
 class EvaluateSection(Section):

@@ -32,6 +32,9 @@ def check_starts(models: Models, where: str) -> None:
     """
     for name, model in models.items():
         key, chain = f"{where}: models.{name}.init_from", [name]
+        if model.init_from is not None and getattr(model, "checkpoint", None) is not None:
+            expected = "checkpoint, to use a trained network as it is, or init_from, to train it further"
+            raise InputError(f"{where}: models.{name}", "both checkpoint and init_from", expected)
         while (start := models[chain[-1]].init_from) in models:
             chain.append(str(start))
             if start in chain[:-1]:
@@ -42,9 +45,12 @@ def check_starts(models: Models, where: str) -> None:
 
 
 def check_files(models: Models, where: str) -> None:
-    """Look for the checkpoint files that models start from. Raises InputError at the first that does not exist."""
+    """Look for the checkpoint files that models start from, or are. Raises InputError at the first that does not exist."""
     for name, model in models.items():
-        start = model.init_from
+        trained, start = getattr(model, "checkpoint", None), model.init_from
+        if trained is not None and not Path(trained).is_file():
+            expected = "a checkpoint file that `orbitrace train` wrote"
+            raise InputError(f"{where}: models.{name}.checkpoint", f"{trained} does not exist", expected, "Correct the path")
         if start is not None and start not in models and not Path(start).is_file():
             others = ", ".join(other for other in models if other != name)
             expected = f"a checkpoint file, or another model: {others}" if others else "a checkpoint file"

@@ -75,12 +75,15 @@ except InputError as error:
 TARGETS = CONFIG.targets
 TWISTED = [name for name, target in TARGETS.items() if target.twist]
 REFERENCED = [name for name, target in TARGETS.items() if target.reference]
-# A model that is never trained anew is trained once: afterwards its checkpoint is a file like any other, made by no rule.
+# Models that are given as files are not trained. One that is never trained anew is trained once: afterwards its checkpoint is
+# a file like any other, made by no rule.
+GIVEN = [name for name, model in CONFIG.models.items() if model.checkpoint]
 KEPT = [name for name, model in CONFIG.models.items() if model.retrain == "never"]
 TRAINED = [
     name
     for name in CONFIG.models
-    if name not in KEPT or not Path(CHECKPOINT.format(model=name)).exists()
+    if name not in GIVEN
+    and (name not in KEPT or not Path(CHECKPOINT.format(model=name)).exists())
 ]
 
 

@@ -1,3 +1,17 @@
+rule take:
+    input:
+        lambda wildcards: CONFIG.models[wildcards.model].checkpoint,
+    output:
+        CHECKPOINT,
+    wildcard_constraints:
+        model=one_of(GIVEN),
+    localrule: True
+    message:
+        "{wildcards.model}, trained before: {input}"
+    shell:
+        "cp {input:q} {output}"
+
+
 rule train:
     input:
         shards=shards_of_model,
