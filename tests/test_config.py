@@ -300,3 +300,16 @@ def sections(kind: type[Section]) -> list[type[Section]]:
         kind,
         *(s for field in kind.model_fields.values() if (inner := _section_in(field.annotation)) for s in sections(inner)),
     ]
+
+
+def test_a_model_may_be_a_checkpoint_that_exists_and_starts_from_no_other(tmp_path):
+    file = tmp_path / "model.pt"
+    data = {"datasets": {"a": None}, "models": {"m": {"datasets": ["a"], "checkpoint": str(file)}}}
+    config = check(data, discover=None)
+    with pytest.raises(InputError, match=r"models\.m\.checkpoint.*does not exist"):
+        check_files(config)
+    file.write_bytes(b"")
+    check_files(config)
+    data["models"]["m"]["init_from"] = str(file)
+    with pytest.raises(InputError, match="both checkpoint and init_from"):
+        check(data, discover=None)

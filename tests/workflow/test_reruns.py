@@ -133,3 +133,11 @@ def test_jobs_of_a_cluster_read_the_manifest_and_never_the_raw_folders(project):
     assert done.returncode == 0, done.stderr
     assert "--shard 0001" in (project.folder / "calls.txt").read_text().splitlines()[-1]
     assert manifest.read_text() == before
+
+
+def test_a_model_that_is_given_as_a_file_is_taken_not_trained(project):
+    (project.folder / "given.pt").write_text("a network")
+    project.edit("carbon: {datasets", "carbon: {checkpoint: given.pt, datasets")
+    plan = project.plan()
+    assert plan["take"] == 1
+    assert "train" not in plan

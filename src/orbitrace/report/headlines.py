@@ -80,7 +80,9 @@ def _of_model(model: Model) -> Iterator[Headline]:
     if model.evaluation is not None:
         errors = model.evaluation.hamiltonian
         split = model.evaluation.split or "validation"
-        detail = counted(len(errors.mae_per_sample), "calculation") + (" never trained on" if split in ("validation", "test") else "")
+        detail = counted(len(errors.mae_per_sample), "calculation") + (
+            " never trained on" if split in ("validation", "test") else ""
+        )
         yield Headline(model.name, f"{split} MAE", digits(errors.mae), "meV", detail)
 
 
