@@ -91,7 +91,8 @@ def extended(known: Labeller, fresh: Labeller, where: str) -> Labeller:
         {**_renumbered(fresh.basis, theirs, basis), **_renumbered(known.basis, ours, basis)}
         for theirs, ours in ((fresh.scales.tables, known.scales.tables), (fresh.scales.means, known.scales.means))
     )
-    return replace(known, basis=basis, reference=reference, scales=Scales(tables, means), l_max=fresh.l_max)
+    scales, violation = Scales(tables, means), max(known.violation, fresh.violation)
+    return replace(known, basis=basis, reference=reference, scales=scales, l_max=fresh.l_max, violation=violation)
 
 
 def adopt(network: BlockNetwork, start: Checkpoint, basis: Basis) -> None:
