@@ -14,6 +14,7 @@ models:
     train: {max_steps: 4, validate_every: 2, validation: 0.3}
 targets:
   known: {reference: references/twisted_1_2}
+ablate: {setups: [none, tracegrad]}
 bands: {solver: dense, formats: [png, pdf]}
 """
 
@@ -39,6 +40,16 @@ def test_raw_outputs_become_bands_and_a_report(fresh, copy_of, example):
     assert "<svg" in (results / "report.html").read_text()
     assert project.plan() == {}
 
+    done = project.snakemake("ablate")
+    assert done.returncode == 0, done.stderr + done.stdout
+    table = json.loads((results / "ablations/tiny/ablation.json").read_text())
+    assert [row["setup"] for row in table["rows"]] == ["none", "tracegrad"]
+    assert [len(judge["samples"]) for judge in table["sets"].values()] == [1, 1]
+    assert "deep" in (results / "ablations/tiny/ablation.md").read_text()
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Learning curves of all set-ups" in (results / "report.html").read_text()
+    assert project.plan() == project.plan("ablate") == {}
 
 SEVERAL = """
 datasets: {bilayers: {path: raw}, nitride: {}, sulphide: {}}
