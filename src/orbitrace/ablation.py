@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any, Final
 
 from orbitrace import layout
@@ -95,7 +95,7 @@ def tabulate(runs: Sequence[Run]) -> dict[str, Any]:
         ``model``; ``sets``: of each its ``samples``, ``challenging_sample`` and ``challenging_block``; ``rows``: of each
         set-up its ``errors`` by set and measure, each with ``mean``, ``spread`` (standard deviation of the seeds; None for
         one), ``gain`` over the base in % and the ``values`` of the seeds; ``steps``, ``seconds``, ``seconds_per_step`` (the
-        median over validations), ``cost`` (seconds per step, relative to the base), and ``curves``.
+        fastest between two validations), ``cost`` (seconds per step, relative to the base), and ``curves``.
 
     Raises
     ------
@@ -237,9 +237,9 @@ def _compared(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
 
 
 def _seconds_per_step(log: Sequence[Row]) -> float:
-    """Median over the validations: other work on the machine disturbs some of them, seldom half."""
+    """Of the fastest stretch between two validations: other work on the machine only slows a training down."""
     starts = [(0, 0.0), *((row.step, row.seconds) for row in log[:-1])]
-    return median((row.seconds - s) / (row.step - n) for row, (n, s) in zip(log, starts, strict=True))
+    return min((row.seconds - s) / (row.step - n) for row, (n, s) in zip(log, starts, strict=True))
 
 
 def _curve(run: Run) -> dict[str, Any]:
