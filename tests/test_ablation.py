@@ -147,6 +147,7 @@ def test_trainings_differ_in_set_up_and_seed_alone_and_all_take_the_same_steps_a
         assert section.network == {"blocks": 2, "tracegrad": setup}
         expected = {"seed": seed, "split_seed": 7, "max_minutes": None, "patience": None}
         assert section.train == model.train.model_copy(update=expected)
+    assert section_of(model.model_copy(update={"init_from": "c.pt"}), AblateSection(), "gate", 0).init_from is None
     assert section_of(model, AblateSection(max_steps=40), "gate", 0).train.max_steps == 40
 
 

@@ -77,6 +77,7 @@ def section_of(section: LearnSection, ablate: AblateSection, setup: str, seed: i
     """The training of one set-up: that of the model, with one setting of its network changed.
 
     What ends a training early is switched off: all set-ups take the same number of steps. All seeds share the model's split.
+    None starts from another checkpoint, which would bring its own set-up along.
     """
     train = section.train
     same = {
@@ -87,7 +88,7 @@ def section_of(section: LearnSection, ablate: AblateSection, setup: str, seed: i
         "patience": None,
     }
     network = {**section.network, SETTING: setup}
-    return section.model_copy(update={"network": network, "train": train.model_copy(update=same)})
+    return section.model_copy(update={"network": network, "init_from": None, "train": train.model_copy(update=same)})
 
 
 def check_judges(

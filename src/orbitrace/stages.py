@@ -125,23 +125,21 @@ def evaluate(
     settings: EvaluateSection = EvaluateSection(),
     references: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Checkpoint, shards -> table (JSON) of its errors on one part of the calculations; a note where there are none in it.
+    """Checkpoint, shards, DeepH folders of the DFT code -> table (JSON) of its errors on a part of the shards and the folders.
 
-    DeepH folders of the DFT code, `references`, judge it too, each with its own overlap.
+    A note takes the place of errors if the part is empty.
     """
     from orbitrace import evaluation, interchange
 
-    table: dict[str, Any] = {"split": settings.split, "judged_by": [str(path) for path in (*shards, *references)]}
     others = {str(folder): interchange.read_folder(folder) for folder in references}
+    table: dict[str, Any] = {"split": settings.split, "judged_by": [*map(str, shards), *others]}
     try:
         table["hamiltonian"] = evaluation.evaluate_checkpoint(checkpoint, shards, settings.split, others)
     except evaluation.EmptyPartError:
         # A model may be trained on one calculation, or outlive those that judge it: its predictions are wanted all the same.
         table["hamiltonian"] = None
-        table["note"] = (
-            f"Its errors are not known: there is no {settings.split} calculation of it in the data. "
-            "Add calculations, or choose another split in section evaluate of the configuration."
-        )
+        there_is_none = f"Its errors are not known: there is no {settings.split} calculation of it in the data. "
+        table["note"] = f"{there_is_none}Add calculations, or choose another split in section evaluate of the configuration."
     return _write_json(out, table)
 
 

@@ -51,6 +51,7 @@ def test_raw_outputs_become_bands_and_a_report(fresh, copy_of, example):
     assert "Learning curves of all set-ups" in (results / "report.html").read_text()
     assert project.plan() == project.plan("ablate") == {}
 
+
 SEVERAL = """
 datasets: {bilayers: {path: raw}, nitride: {}, sulphide: {}}
 models:
