@@ -344,6 +344,32 @@ def test_gradients_of_the_weights_are_finite_where_features_vanish() -> None:
         assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
+def test_the_gradient_of_a_loss_is_its_slope(net: nn.Module) -> None:
+    """Along a random direction in the space of all weights, against central differences."""
+    c = calculation(STRUCTURES["sheet"])
+    batch = collate([labeller().sample(c.structure, c.overlap, c.hamiltonian)], torch.float64)
+    generator = torch.Generator().manual_seed(3)
+    weights = [p for p in net.parameters() if p.numel()]
+    way = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in weights]
+
+    def loss() -> torch.Tensor:
+        output = net(batch)
+        return sum((x**2).mean() for x in [*output.irreps, *output.traces])
+
+    loss().backward()
+    slope = sum(float((p.grad * d).sum()) for p, d in zip(weights, way, strict=True) if p.grad is not None)
+    net.zero_grad(set_to_none=True)
+    values = []
+    with torch.no_grad():
+        for step in (1e-5, -2e-5):
+            for p, d in zip(weights, way, strict=True):
+                p += step * d
+            values.append(float(loss()))
+        for p, d in zip(weights, way, strict=True):
+            p += 1e-5 * d
+    assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+
+
 def test_fresh_weights_depend_on_the_seed_alone() -> None:
     for model in plugins.names("models"):
         one, same, other = (network(model, seed).state_dict() for seed in (1, 1, 2))

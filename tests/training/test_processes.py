@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from learner_cases import calculation, structure
-from orbitrace import training
+from learner_cases import calculation, small_settings, structure
+from orbitrace import plugins, training
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import write_shard
 from orbitrace.learning import LearnSection, TrainSection
@@ -34,12 +34,12 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def section(**train: object) -> LearnSection:
+def section(model: str = "deeph_e3_local", **train: object) -> LearnSection:
     settings = {
         "max_steps": 20, "validate_every": 5, "batch_pairs": 150, "validation": 0.3, "precision": "float64",
         "gradient_clip": 0.5, "learning_rate": 0.003, "loss": {"mse": 0.5}, "seed": 1, "accelerator": "cpu", **train,
     }  # fmt: skip
-    return LearnSection(network=SMALL, train=TrainSection(**settings))
+    return LearnSection(model=model, network=small_settings(model, **SMALL), train=TrainSection(**settings))
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -72,6 +72,14 @@ def test_two_processes_train_as_one_with_the_same_batches(shard: Path, two: Path
     assert sorted(file.name for file in (two / "run").iterdir()) == [
         "best.pt", "identity", "last.ckpt", "log.csv", "training.json",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", plugins.names("models"))
+def test_processes_train_every_model_as_one(shard: Path, tmp_path: Path, model: str) -> None:
+    for name, where in {"one": {"batch_pairs": 300}, "two": {"devices": 2}}.items():
+        training.train([shard], tmp_path / name / "model.pt", tmp_path / name / "run", section(model, max_steps=10, **where))
+    assert_same_training(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
 # --- processes that die -----------------------------------------------------------------------------------------------------

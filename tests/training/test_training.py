@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from learner_cases import calculation, structure
-from orbitrace import readers, training
+from learner_cases import calculation, small_settings, structure
+from orbitrace import plugins, readers, training
 from orbitrace.errors import InputError
 from orbitrace.evaluation import evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
@@ -29,15 +29,18 @@ def shard(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def section(**train: object) -> LearnSection:
+def section(model: str = "deeph_e3_local", **train: object) -> LearnSection:
     settings = {"max_steps": 8, "validate_every": 2, "batch_pairs": 1000, "validation": 0.3, "precision": "float64", **train}
-    return LearnSection(network=SMALL, train=TrainSection(**settings))
+    return LearnSection(model=model, network=small_settings(model, **SMALL), train=TrainSection(**settings))
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("model", plugins.names("models"))
 def test_training_killed_halfway_and_resumed_equals_training_in_one_go(
-    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, precision: str
 ) -> None:
-    training.train([shard], tmp_path / "whole" / "model.pt", tmp_path / "whole" / "run", section())
+    wanted = section(model, precision=precision)
+    training.train([shard], tmp_path / "whole" / "model.pt", tmp_path / "whole" / "run", wanted)
 
     keep = callbacks.Keep.on_train_epoch_end
 
@@ -48,11 +51,11 @@ def test_training_killed_halfway_and_resumed_equals_training_in_one_go(
 
     monkeypatch.setattr(callbacks.Keep, "on_train_epoch_end", killed)
     with pytest.raises(BaseException):  # noqa: B017 - Lightning turns the interrupt into SystemExit
-        training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", section())
+        training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", wanted)
     assert checkpoint.load(tmp_path / "halves" / "run" / "best.pt").metrics["step"] <= 4
     assert not (tmp_path / "halves" / "model.pt").exists()
     monkeypatch.undo()
-    training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", section())
+    training.train([shard], tmp_path / "halves" / "model.pt", tmp_path / "halves" / "run", wanted)
 
     logs = [list(csv.DictReader((tmp_path / way / "run" / "log.csv").read_text().splitlines())) for way in ("whole", "halves")]
     for one, other in zip(*logs, strict=True):
