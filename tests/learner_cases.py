@@ -36,7 +36,9 @@ VARIANTS = {
     "natural": {},
     "both kinds": {"irreps": "5x0e+2x0o+2x1o+2x1e+2x2e+1x2o+1x3o"},
     "without TraceGrad": {"tracegrad": "none"},
-    "gate": {"tracegrad": "tracegate"},
+    "trace": {"blocks": 1, "tracegrad": "trace"},
+    "gate": {"blocks": 1, "tracegrad": "gate"},
+    "gate under traces": {"tracegrad": "tracegate"},
     "one update": {"blocks": 1, "tracegrad": "grad"},
 }
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from orbitrace.schema import EnergyWindow, Section, plugin, refused
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Part = Fraction | Annotated[tuple[str, ...], Field(min_length=1)]  # by chance, or by patterns of ids such as "04[0-7]"
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -59,8 +60,10 @@ class TrainSection(Section):
     warmup: Fraction = Field(0.02, description="part of the run over which the learning rate rises")
     ema: Fraction = Field(0.998, description="decay of the averaged weights that are kept; 0 switches the average off")
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    validation: Fraction = Field(0.15, description="part of the calculations that chooses the checkpoint, never trained on")
-    test: Fraction = Field(0.0, description="part of the calculations kept aside for evaluation")
+    validation: Part = Field(
+        0.15, description="part of the calculations that chooses the checkpoint, never trained on; or patterns of their ids"
+    )
+    test: Part = Field(0.0, description="part of the calculations kept aside for evaluation; or patterns of their ids")
     validate_every: int = Field(100, gt=0, description="steps between two validations")
     patience: int | None = Field(None, gt=0, description="end after this many validations without progress")
     target: Literal["absolute", "gauge", "residual"] = Field(
@@ -110,7 +113,8 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:
-        if self.validation + self.test >= 1:
+        fractions = [part for part in (self.validation, self.test) if isinstance(part, float)]
+        if sum(fractions) >= 1:
             raise refused(f"validation {self.validation} + test {self.test} leave nothing to train on", "a sum below 1")
         return self
 

@@ -204,3 +204,30 @@ def test_every_data_set_has_its_say_in_every_part(tmp_path: Path) -> None:
     names = [corpus.name(item) for item in corpus.items]
     assert len(set(names)) == 15
     assert {"large/0", "small/0", "11"} <= set(names)
+
+
+def test_parts_named_by_patterns_hold_these_calculations_and_no_others(shards: list[Path]) -> None:
+    corpus = Corpus(shards)
+    first, second, *others = [item.id for item in corpus.items]
+    parts = corpus.split({"validation": (first,), "test": (second,)}, 0)
+    assert [item.id for item in parts["validation"]] == [first]
+    assert [item.id for item in parts["test"]] == [second]
+    assert [item.id for item in parts["train"]] == others
+    by_dataset = corpus.split({"validation": (f"{corpus.items[0].dataset}/{first}",)}, 0)
+    assert [item.id for item in by_dataset["validation"]] == [first]
+
+
+def test_the_rest_of_named_parts_is_split_by_chance_as_ever(shards: list[Path]) -> None:
+    corpus = Corpus(shards)
+    first = corpus.items[0]
+    parts = corpus.split({"validation": (first.id,), "test": 0.4}, 0)
+    assert first not in parts["train"] + parts["test"]
+    assert parts["test"]
+    assert len(parts["train"]) + len(parts["test"]) == len(corpus.items) - 1
+
+
+def test_patterns_that_fit_nothing_or_everything_are_refused(shards: list[Path]) -> None:
+    with pytest.raises(InputError, match=r"train\.validation: no calculation is called 'nothing\*'"):
+        Corpus(shards).split({"validation": ("nothing*",)}, 0)
+    with pytest.raises(InputError, match="no calculation left to train on"):
+        Corpus(shards).split({"validation": ("*",)}, 0)

@@ -115,8 +115,9 @@ def save(file: Path, checkpoint: Checkpoint) -> None:
         "split": {key: list(ids) for key, ids in checkpoint.split.items()},
         "metrics": dict(checkpoint.metrics),
     }
-    with written(file) as part:
-        torch.save(data, part)
+    # Into an open file: given a path, torch writes its (temporary) name into the file, so that equal checkpoints differ.
+    with written(file) as part, part.open("wb") as stream:
+        torch.save(data, stream)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -93,25 +94,47 @@ class Corpus:
     def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in self.__dict__.items() if key != "_open"}
 
-    def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
-        """Calculations for "train", "validation" and "test", by a stable hash of their ids.
+    def split(self, wanted: Mapping[str, float | Sequence[str]], seed: int) -> dict[str, list[Item]]:
+        """Calculations for "train", "validation" and "test".
 
-        Each data set is split by itself, so that each has its say in every part. A small one may leave a part empty by chance;
-        then the calculation whose hash lies nearest to that part moves there, as long as training keeps one. Training takes
-        one from the largest part if it has none.
+        A part is given by patterns of ids (``04[0-7]``, ``thermal/*``; with the data set before it, if need be), or as a
+        fraction of what no pattern takes, by a stable hash of the ids. Each data set is split by itself, so that each has its
+        say in every part. A small one may leave a part empty by chance; then the calculation whose hash lies nearest to that
+        part moves there, as long as training keeps one. Training takes one from the largest part if it has none.
+
+        Raises
+        ------
+        InputError
+            If a pattern fits no calculation, or nothing is left to train on.
         """
+        named = {part: patterns for part, patterns in wanted.items() if not isinstance(patterns, float | int)}
+        fractions = {part: share for part, share in wanted.items() if isinstance(share, float | int)}
         parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
-        for dataset in sorted({item.dataset for item in self.items}):
-            own = _split([item for item in self.items if item.dataset == dataset], fractions, seed)
+        for part, patterns in named.items():
+            parts[part] += self._matching(patterns, part)
+        rest = [item for item in self.items if not any(item in items for items in parts.values())]
+        for dataset in sorted({item.dataset for item in rest}):
+            own = _split([item for item in rest if item.dataset == dataset], fractions, seed)
             for part, items in own.items():
                 parts[part] += items
         if not parts["train"]:
-            raise InputError("shards", "no calculation in any of them", "some to train on")
+            raise InputError("shards", "no calculation left to train on", "some that are in no other part")
         return parts
+
+    def _matching(self, patterns: Sequence[str], part: str) -> list[Item]:
+        """The calculations whose ids fit some pattern."""
+        found: dict[Item, None] = {}
+        for pattern in patterns:
+            fitting = [item for item in self.items if fnmatchcase(item.id, pattern) or fnmatchcase(item.long_name, pattern)]
+            if not fitting:
+                ids = ", ".join(item.id for item in self.items[:3])
+                raise InputError(f"train.{part}", f"no calculation is called {pattern!r}", f"patterns of ids such as {ids}")
+            found.update(dict.fromkeys(fitting))
+        return list(found)
 
 
 def _split(items: Sequence[Item], fractions: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
-    """The parts of one data set."""
+    """The parts of one data set, by chance."""
     parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
     for item in items:
         parts[split_of(item.id, fractions, seed)].append(item)
