@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from orbitrace.schema import EnergyWindow, Section, plugin, refused
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Part = Fraction | Annotated[tuple[str, ...], Field(min_length=1)]  # by chance, or by patterns of ids such as "04[0-7]"
+
+
+def _part(part: float | tuple[str, ...]) -> float | tuple[str, ...]:
+    if part == () or (isinstance(part, float) and not 0 <= part < 1):
+        raise refused(f"found {part}", "less than 1, 0 or more; or patterns of ids")
+    return part
+
+
+Part = Annotated[float | tuple[str, ...], AfterValidator(_part)]  # by chance, or by patterns of ids such as "04[0-7]"
 Weight = Annotated[float, Field(ge=0)]
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -80,8 +81,8 @@ def test_it_can_be_read_without_running_code(file: Path) -> None:
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_half_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = file.read_bytes()
 
-    def half(data: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    def half(data: object, target: BinaryIO) -> None:
+        target.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", half)
