@@ -209,6 +209,21 @@ def test_distances_of_both_data_count_as_covered() -> None:
     assert merged.tolist() == [[1.0, 1.5], [1.8, 1.9], [2.0, 3.6]]
 
 
+def test_known_functions_stay_constant_below_the_distances_that_they_were_fitted_to() -> None:
+    """A spline that is followed beyond its data goes anywhere; this must hold after a checkpoint, too."""
+    start, fresh = started("deeph_e3_local", (6,)), fitted(data((6,), range(5, 8)))
+    table = start.labeller.reference.bonds[6, 6]
+    shorter = {(6, 6): replace(table, covered=np.array([[0.3, 1.0]]))}
+    new = replace(fresh, reference=replace(fresh.reference, bonds=shorter))
+    extended = transfer.extended(start.labeller, new, "tests")
+    again = Labeller.from_arrays(extended.to_arrays(), extended.basis, extended.l_max, extended.spin)
+    distances = np.linspace(0.3, table.cutoff, 50)
+    for labeller in (extended, again):
+        bond = labeller.reference.bonds[6, 6]
+        assert not bond.uncovered(np.array([0.4])).any()
+        np.testing.assert_array_equal(bond.at(distances), table.at(distances))
+
+
 # --- whole trainings ---------------------------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,9 @@ class BondTable:
         there are no data.
     residual
         Largest deviation of the data from the two-centre form (known to 1e-8); in 'smooth' mode the largest `spread`.
+    shortest
+        Distance below which the functions are constant, Å; by default that of the shortest of `covered`. They were fitted to
+        data from there on, whatever other distances have been declared covered since.
     """
 
     knots: Floats
@@ -57,6 +60,12 @@ class BondTable:
     covered: Floats
     spread: Floats
     residual: float
+    shortest: float = -1.0
+
+    @property
+    def fitted_from(self) -> float:
+        """Distance below which the functions are constant, Å."""
+        return float(self.covered[0, 0]) - MARGIN if self.shortest < 0 else self.shortest
 
     @property
     def cutoff(self) -> float:
@@ -65,7 +74,7 @@ class BondTable:
 
     def at(self, distances: Floats) -> Floats:
         """The functions at some distances: [n, n_channels]; constant below the shortest distance of the data."""
-        known = np.clip(distances, self.covered[0, 0] - MARGIN, self.cutoff)
+        known = np.clip(distances, self.fitted_from, self.cutoff)
         values: Floats = BSpline(self.knots, self.coefficients, DEGREE)(known)
         values[distances > self.cutoff + 1e-6] = 0.0
         return values
@@ -204,9 +213,10 @@ class TwoCentreTable:
                     parts = {
                         name: np.asarray(arrays[f"bond_{zi}_{zj}_{name}"], dtype=np.float64)
                         for name in BondTable.__dataclass_fields__
+                        if f"bond_{zi}_{zj}_{name}" in arrays  # `shortest` came later
                     }
-                    residual = float(parts.pop("residual"))
-                    bonds[zi, zj] = BondTable(**parts, residual=residual)
+                    residual, shortest = float(parts.pop("residual")), float(parts.pop("shortest", -1.0))
+                    bonds[zi, zj] = BondTable(**parts, residual=residual, shortest=shortest)
         return TwoCentreTable(basis, bonds, onsite)
 
 

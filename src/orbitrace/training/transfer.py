@@ -119,14 +119,14 @@ def adopt(network: BlockNetwork, start: Checkpoint, basis: Basis) -> None:
 
 
 def _covering(known: BondTable, fresh: BondTable) -> BondTable:
-    """The known functions, with the distances of both data."""
+    """The known functions, with the distances of both data; constant still below those that they were fitted to."""
     intervals: list[list[float]] = []
     for low, high in sorted(np.concatenate([known.covered, fresh.covered]).tolist()):
         if intervals and low <= intervals[-1][1]:
             intervals[-1][1] = max(high, intervals[-1][1])
         else:
             intervals.append([low, high])
-    return replace(known, covered=np.array(intervals))
+    return replace(known, covered=np.array(intervals), shortest=known.fitted_from)
 
 
 def _renumbered(own: Basis, tables: Mapping[Kind, Floats], basis: Basis) -> Mapping[Kind, Floats]:
