@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import signal
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from orbitrace.errors import InputError
 from orbitrace.evaluation import evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
 from orbitrace.learning import LearnSection, TrainSection
-from orbitrace.training import callbacks, checkpoint
+from orbitrace.training import callbacks, checkpoint, data
 
 SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 1, "radial_width": 8, "gaussians": 8, "invariants": 4}
 
@@ -107,6 +108,20 @@ def test_the_best_network_by_validation_is_kept(small_shard: Path, tmp_path: Pat
     assert kept.metrics["step"] == int(best["step"])
     metrics = evaluate_checkpoint(tmp_path / "model.pt", [small_shard], "validation")
     assert metrics["mae"] == pytest.approx(kept.metrics["validation_mae"], rel=1e-5)  # judged by the weights that are kept
+
+
+def test_batches_go_on_where_the_last_validation_was(
+    small_shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps see one endless sequence of batches, not the same few after every validation."""
+    seen: list[list[int]] = []
+    dealt = data.shares
+    monkeypatch.setattr(data, "shares", lambda batch, *rest: (seen.append(batch), dealt(batch, *rest))[1])
+    trained(small_shard, tmp_path, max_steps=6)
+    pairs = [item.pairs for item in data.Corpus([small_shard]).split({"validation": 0.3, "test": 0.0}, 0)["train"]]
+    steps = seen.copy()
+    assert steps == list(islice(data.PairBatches(pairs, 200, 6, 0), 6))
+    assert steps[:2] != steps[2:4]
 
 
 def test_training_learns(small_shard: Path, tmp_path: Path) -> None:

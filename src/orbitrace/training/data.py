@@ -212,12 +212,11 @@ class PairBatches(Sampler[list[int]]):
         if len(self.pairs) < ranks:
             found = f"{len(self.pairs)} calculations for {ranks} processes"
             raise InputError("the training data", found, "at least one for each", "Lower devices or nodes in section train")
-        first = self.first
-        if first == 0 or first != self._next:
-            self._batches = islice(self._sequence(ranks), first, None)
+        if self.first == 0 or self.first != self._next:
+            self._batches, self._next = islice(self._sequence(ranks), self.first, None), self.first
         for batch in islice(self._batches, self.length):
+            self._next += 1  # here, for nobody asks for more than the last one
             yield shares(batch, self.pairs, ranks)[rank]
-        self._next = first + self.length
 
     def _sequence(self, ranks: int) -> Iterator[list[int]]:
         """The endless sequence of batches."""
