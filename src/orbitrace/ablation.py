@@ -20,13 +20,11 @@ from typing import Any, Final
 from orbitrace import layout
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
-from orbitrace.learning import LearnSection
+from orbitrace.learning import WHERE_IT_RUNS, LearnSection
 from orbitrace.report.results import Errors, Row, read_evaluation, read_log
 from orbitrace.setups import BASE, SETTING, SETUPS
 
 MEASURES: Final = {"mae_all": "MAE_all", "mae_cha_sample": "MAE^cha_sample", "mae_cha_block": "MAE^cha_block"}
-# Where a training runs, and what tells set-ups and seeds apart; all else must be equal for a comparison.
-_FREE: Final = ("seed", "threads", "accelerator", "devices", "nodes")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def read_run(folder: Path, sets: Sequence[str]) -> Run:
         raise InputError(note, f"network.{SETTING} is not set", f"one of {', '.join(SETUPS)}", "Train with it set")
     setup = str(section["network"].pop(SETTING))
     seed = int(section["train"]["seed"])
-    for key in _FREE:
+    for key in WHERE_IT_RUNS | {"seed"}:
         section["train"].pop(key)
     log = read_log(folder / "run" / "log.csv")
     if not log:

@@ -23,6 +23,9 @@ def _part(part: float | tuple[str, ...]) -> float | tuple[str, ...]:
 Part = Annotated[float | tuple[str, ...], AfterValidator(_part)]  # by chance, or by patterns of ids such as "04[0-7]"
 Weight = Annotated[float, Field(ge=0)]
 
+# Keys of section `train` that do not decide a checkpoint: a training may go on elsewhere.
+WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes", "timeout", "workers", "compile", "cuda_graphs"}
+
 
 class LossSection(Section):
     """The loss: a sum of errors with these weights, each (but the traces') in units of what the reference leaves of H."""

@@ -15,7 +15,7 @@ from typing import Any
 from orbitrace import layout, plugins, stages
 from orbitrace.config import Config
 from orbitrace.errors import InputError
-from orbitrace.learning import LearnSection, TrainSection
+from orbitrace.learning import WHERE_IT_RUNS, LearnSection, TrainSection
 from orbitrace.manifest import read_manifest
 from orbitrace.setups import SETTING, AblateSection
 
@@ -146,7 +146,7 @@ def _ended(run: Path, section: LearnSection) -> bool:
     note, checkpoint = run / "run" / "training.json", run / "checkpoint.pt"
     if not note.exists() or _changed(checkpoint) < _changed(note):
         return False
-    where = {"train": {"threads", "accelerator", "devices", "nodes"}}
+    where = {"train": WHERE_IT_RUNS}
     before = LearnSection.model_validate(json.loads(note.read_text(encoding="utf-8"))["section"])
     return bool(before.model_dump(exclude=where) == section.model_dump(exclude=where))
 

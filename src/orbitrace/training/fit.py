@@ -32,7 +32,7 @@ from orbitrace.files import replacing
 from orbitrace.graphs.labels import Labeller, fit_labeller
 from orbitrace.graphs.pencils import check_levels
 from orbitrace.graphs.store import writing
-from orbitrace.learning import LearnSection, LossSection, TrainSection
+from orbitrace.learning import WHERE_IT_RUNS, LearnSection, LossSection, TrainSection
 from orbitrace.physics.orbitals import SYMBOLS
 from orbitrace.schema import SCHEMA
 from orbitrace.training import checkpoint as checkpoints
@@ -44,8 +44,6 @@ from orbitrace.training.levels import check_window
 from orbitrace.training.loading import Loader, Shares
 from orbitrace.training.module import HamiltonianLearner
 
-# A training may go on elsewhere.
-WHERE_IT_RUNS = {"threads", "accelerator", "devices", "nodes", "timeout", "workers", "compile", "cuda_graphs"}
 # Processes that read ahead where samples do not fit in memory. A sample of 900 pairs takes 14 ms of reading and making: less
 # than a tenth of a step on a CPU, but about as long as one on a GPU.
 WORKERS = {"cpu": 1, "gpu": 2}
