@@ -45,7 +45,7 @@ def section(model: str = "deeph_e3_local", **train: object) -> LearnSection:
 def rows_of(folder: Path) -> list[dict[str, float]]:
     """By step: a kill between the line of the log and the state to resume from repeats a line."""
     rows = csv.DictReader((folder / "run" / "log.csv").read_text().splitlines())
-    kept = [{k: float(v) for k, v in row.items() if k not in ("seconds", "wait")} for row in rows]
+    kept = [{k: float(v) for k, v in row.items() if v and k not in ("seconds", "wait")} for row in rows]
     return list({row["step"]: row for row in kept}.values())
 
 
