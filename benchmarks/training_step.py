@@ -4,7 +4,8 @@
     python benchmarks/training_step.py --device cuda [--batch 8] [--matmul bf16] [--compile] [--cuda-graphs]
 
 Both have DeepH-E3's default size (64x0e+32x1o+16x2e+8x3o+8x4e, 3 updates, harmonics up to l = 4) and take the same graph, a
-bilayer of 16 carbon atoms from the embedded example, `--batch` times. A step is forward, backward and optimiser. The e3nn
+bilayer of 16 carbon atoms from the embedded example, `--batch` times. A step is forward, backward and optimiser (AdamW; the
+last row has Muon, the default of training). The e3nn
 network is the Clebsch-Gordan form of ours: the same convolutions (product with the harmonics, function of length, gate, second
 product), norms and read-outs. It runs where a GPU is asked for too; compiled code and reduced digits are for ours alone.
 
@@ -45,6 +46,7 @@ from orbitrace.graphs.labels import fit_labeller
 from orbitrace.learning import TrainSection
 from orbitrace.nets.radial import RadialNetwork
 from orbitrace.training import numerics
+from orbitrace.training.optimizer import make_optimizer
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "bilayer_graphene" / "data" / "bilayers" / "000"
 IRREPS = o3.Irreps("64x0e+32x1o+16x2e+8x3o+8x4e")
@@ -57,6 +59,7 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "e3nn": ("e3nn tensor products", "", {}),
     "plain": ("ours, without TraceGrad", "deeph_e3_local", {"tracegrad": "none"}),
     "tracegrad": ("ours, with TraceGrad and traces", "deeph_e3_local", {"tracegrad": "tracegrad"}),
+    "muon": ("the same, with Muon in place of AdamW", "deeph_e3_local", {"tracegrad": "tracegrad"}),
 }
 
 
@@ -143,7 +146,7 @@ def step_of(job: Job) -> tuple[Callable[[], None], int]:
     how = TrainSection(matmul=job.matmul, compile=job.compile, cuda_graphs=job.cuda_graphs)  # type: ignore[arg-type]
     if ours:
         numerics.prepare(network, how)
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    optimiser = make_optimizer("muon" if job.network == "muon" else "adamw", network, 1e-3, 0.0)
 
     def step() -> None:
         if job.cuda_graphs:
