@@ -181,3 +181,12 @@ def test_the_first_model_and_all_its_references_are_taken_if_nothing_is_said():
     chosen = check({**SMALLEST, "models": models, "targets": targets}, discover=None).ablation()
     assert (chosen.model, chosen.sets, chosen.judges) == ("small", {"targets": ("known",)}, ("validation", "targets"))
     assert check(SMALLEST, discover=None).ablation().sets == {}
+
+
+def test_a_model_that_is_not_trained_is_passed_over_and_refused_if_named():
+    models = {"given": {"datasets": ["graphene"], "checkpoint": "c.pt"}, **SMALLEST["models"]}
+    assert check({**SMALLEST, "models": models}, discover=None).ablation().model == "small"
+    with pytest.raises(
+        InputError, match=r"ablate\.model: given is used as it is, from c\.pt\. Expected a model that is trained"
+    ):
+        check({**SMALLEST, "models": models, "ablate": {"model": "given"}}, discover=None)

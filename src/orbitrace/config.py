@@ -214,7 +214,8 @@ class Config(Section):
     @property
     def ablated(self) -> str:
         """The model whose set-ups are compared."""
-        return self.ablate.model or next(iter(self.models))
+        trained = (name for name, model in self.models.items() if model.checkpoint is None)
+        return self.ablate.model or next(trained, next(iter(self.models)))
 
     def ablation(self, where: str = "the configuration") -> AblateSection:
         """Section `ablate` with its model and its sets.
@@ -226,6 +227,9 @@ class Config(Section):
         """
         _known((self.ablated,), self.models, f"{where}: ablate.model", "model")
         model, sets = self.models[self.ablated], self.ablate.sets
+        if model.checkpoint is not None:
+            found = f"{self.ablated} is used as it is, from {model.checkpoint}"
+            raise InputError(f"{where}: ablate.model", found, "a model that is trained", "Name another, or add one")
         referenced = tuple(name for name in self.targets_of(self.ablated) if self.targets[name].reference is not None)
         if sets is None:
             sets = {"targets": referenced} if referenced else {}

@@ -39,7 +39,7 @@ Setup = Annotated[str, AfterValidator(_known)]
 class AblateSection(Section):
     """The ablation of one model: its set-ups, each trained with the same data, split, seeds and steps."""
 
-    model: Name | None = Field(None, description="model of the configuration whose set-ups are compared; its first by default")
+    model: Name | None = Field(None, description="model whose set-ups are compared; the first that is trained")
     setups: tuple[Setup, ...] = Field(tuple(SETUPS), description="set-ups: values of the network's setting tracegrad")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="seeds of weights and batches")
     max_steps: int | None = Field(None, gt=0, description="steps of each training; those of the model by default")
