@@ -21,6 +21,10 @@ ELSEWHERE = {
     "snakemake": ("Makefile", "\ndemo: .venv/installed\n\t$(BIN)/snakemake\n"),
     "snakemake -n": ("tests/workflow/conftest.py", 'self.snakemake("-n", *arguments)'),
     "snakemake ablate": ("tests/workflow/conftest.py", 'project.snakemake("ablate")'),
+    "snakemake --configfile examples/bilayer_graphene/pretrained/config.yaml": (
+        "tests/workflow/test_example.py",
+        'snakemake("--configfile", "examples/bilayer_graphene/pretrained/config.yaml")',
+    ),
     "snakemake --profile slurm": ("tests/workflow/test_profiles.py", 'snakemake("--profile", "slurm", '),
 }
 

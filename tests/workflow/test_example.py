@@ -52,6 +52,21 @@ def test_raw_outputs_become_bands_and_a_report(fresh, copy_of, example):
     assert project.plan() == project.plan("ablate") == {}
 
 
+@pytest.mark.slow
+def test_a_new_twist_is_predicted_without_training(fresh, copy_of, example):
+    project = copy_of(fresh)
+    (project.folder / "examples").symlink_to(example.parent)
+    (project.folder / "bin/orbitrace").unlink()
+    done = project.snakemake("--configfile", "examples/bilayer_graphene/pretrained/config.yaml")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Training" not in done.stderr
+    predictions = project.folder / "results/predictions/pretrained"
+    assert (predictions / "twisted_3_4/bands.h5").exists()
+    table = json.loads((predictions / "twisted_1_2/evaluation.json").read_text())
+    assert table["hamiltonian"]["mae"] < 0.25
+    assert 1e3 * table["bands"]["rmse"] < 10
+
+
 SEVERAL = """
 datasets: {bilayers: {path: raw}, nitride: {}, sulphide: {}}
 models:
