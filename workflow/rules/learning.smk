@@ -5,11 +5,13 @@ rule take:
         CHECKPOINT,
     wildcard_constraints:
         model=one_of(GIVEN),
+    log:
+        "logs/take/{model}.log",
     localrule: True
     message:
         "{wildcards.model}, trained before: {input}"
     shell:
-        "cp {input:q} {output}"
+        "cp {input:q} {output} > {log} 2>&1"
 
 
 rule train:
