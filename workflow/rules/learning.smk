@@ -3,11 +3,13 @@ rule take:
         lambda wildcards: CONFIG.models[wildcards.model].checkpoint,
     output:
         CHECKPOINT,
-    wildcard_constraints:
-        model=one_of(GIVEN),
     log:
         "logs/take/{model}.log",
+    wildcard_constraints:
+        model=one_of(GIVEN),
     localrule: True
+    conda:
+        "../../envs/cpu.yaml"
     message:
         "{wildcards.model}, trained before: {input}"
     shell:
