@@ -10,7 +10,7 @@ demo: .venv/installed
 	@$(BIN)/orbitrace status
 
 test: .venv/tools
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-slow: .venv/tools
 	$(BIN)/pytest
