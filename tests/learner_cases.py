@@ -36,8 +36,8 @@ VARIANTS = {
     "natural": {},
     "both kinds": {"irreps": "5x0e+2x0o+2x1o+2x1e+2x2e+1x2o+1x3o"},
     "without TraceGrad": {"tracegrad": "none"},
-    "trace": {"blocks": 1, "tracegrad": "trace"},
-    "gate": {"blocks": 1, "tracegrad": "gate"},
+    "trace": {"tracegrad": "trace"},
+    "gate": {"tracegrad": "gate"},
     "gate under traces": {"tracegrad": "tracegate"},
     "one update": {"blocks": 1, "tracegrad": "grad"},
 }

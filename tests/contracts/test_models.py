@@ -104,6 +104,20 @@ def test_renumbered_atoms_have_the_renumbered_hamiltonian(net: nn.Module, atoms:
     assert_close(hamiltonian(net, renumbered, over.reordered(order)), hamiltonian(net, atoms, over).reordered(order))
 
 
+def test_symmetries_hold_in_float32_to_its_digits(net: nn.Module, atoms: Structure) -> None:
+    """Turned and mirrored, renumbered, shifted: as in float64, to what float32 can tell."""
+    over = overlap(atoms)
+    h = hamiltonian(net, atoms, over, torch.float32)
+    np.testing.assert_array_equal(h.values, h.dagger().values)
+    q = TURNS["rotoinversion"]
+    assert_close(hamiltonian(net, atoms.rotated(q), over, torch.float32), turned(h, atoms, q), 2e-4)
+    order = np.random.default_rng(4).permutation(atoms.n_atoms)
+    renumbered = Structure(atoms.positions[order], atoms.lattice, atoms.numbers[order], atoms.pbc)
+    assert_close(hamiltonian(net, renumbered, over.reordered(order), torch.float32), h.reordered(order), 2e-4)
+    shifted = Structure(atoms.positions + np.array([12.3, -4.5, 0.67]), atoms.lattice, atoms.numbers, atoms.pbc)
+    assert_close(hamiltonian(net, shifted, over, torch.float32), h, 2e-4)
+
+
 def test_a_shift_of_the_whole_structure_changes_nothing(net: nn.Module, atoms: Structure) -> None:
     shifted = Structure(atoms.positions + np.array([12.3, -4.5, 0.67]), atoms.lattice, atoms.numbers, atoms.pbc)
     assert_close(hamiltonian(net, shifted), hamiltonian(net, atoms))
