@@ -221,8 +221,7 @@ class Shard:
     def _complete(self, name: str) -> zarr.Array[Any]:
         """An array, none of whose chunks is missing; zarr itself would read zeros in their place."""
         array = cast("zarr.Array[Any]", self._store[name])
-        chunks = self.path / name / "c"
-        lost = n_chunks(array) - (sum(1 for _ in chunks.iterdir()) if chunks.is_dir() else 0)
+        lost = n_chunks(array) - sum(1 for file in (self.path / name / "c").rglob("*") if file.is_file())
         if lost:
             raise ValueError(f"{lost} of its {n_chunks(array)} chunks are missing")
         return array
