@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import signal
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from orbitrace.errors import InputError
 from orbitrace.evaluation import evaluate_checkpoint
 from orbitrace.graphs.shards import write_shard
 from orbitrace.learning import LearnSection, TrainSection
-from orbitrace.training import callbacks, checkpoint, data
+from orbitrace.training import callbacks, checkpoint, data, fit
 
 SMALL = {"irreps": "6x0e+3x1o+2x2e", "blocks": 1, "radial_width": 8, "gaussians": 8, "invariants": 4}
 
@@ -170,6 +171,34 @@ def test_other_settings_start_anew_and_put_the_old_training_aside(small_shard: P
     trained(small_shard, tmp_path, learning_rate=1e-4, max_steps=4)
     assert [int(row["step"]) for row in log_of(tmp_path)] == [2, 4]
     assert (tmp_path / "run.old" / "log.csv").read_text() == old
+
+
+def test_another_number_of_processes_goes_on_only_with_steps_as_large(
+    small_shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trained(small_shard, tmp_path)
+    monkeypatch.setattr(fit.together, "ranks", lambda: 2)
+    claim = partial(fit._claim, tmp_path / "run", corpus=data.Corpus([small_shard]))
+    with pytest.raises(
+        InputError, match=r"steps of 200 pairs so far; with 2 processes they would have 400.*= 200"
+    ):
+        claim(section(batch_pairs=200))
+    claim(section(batch_pairs=100))
+    assert not (tmp_path / "run.old").exists()
+    monkeypatch.undo()
+    again = trained(small_shard, tmp_path)
+    assert all(torch.equal(one.weights[key], again.weights[key]) for key in one.weights)
+
+
+def test_lines_of_the_log_that_a_killed_training_wrote_too_much_do_not_occur_twice(small_shard: Path, tmp_path: Path) -> None:
+    """It was killed between the line of step 6 and the state of step 6, while it wrote the next line."""
+    trained(small_shard, tmp_path, max_steps=4)
+    log = tmp_path / "run" / "log.csv"
+    whole = log.read_text()
+    with log.open("a") as stream:
+        stream.write(whole.splitlines()[-1].replace("4,", "6,", 1) + "\n8,")
+    callbacks._cut_log(log, 4)
+    assert log.read_text() == whole
 
 
 def test_other_data_start_anew(small_shard: Path, tmp_path: Path) -> None:

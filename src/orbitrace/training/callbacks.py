@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from orbitrace.errors import InputError
+from orbitrace.files import replacing
 from orbitrace.learning import TrainSection
 from orbitrace.training import together
 from orbitrace.training.checkpoint import written
@@ -91,9 +92,11 @@ class Keep(Checkpoint):
             trainer.save_checkpoint(part)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start counting."""
+        """Start counting, and forget what a killed training logged after the state that this one goes on from."""
         assert isinstance(pl_module, HamiltonianLearner)
         self._before = (pl_module.seconds, 0.0)
+        if trainer.is_global_zero:
+            _cut_log(self.workdir / "log.csv", trainer.global_step)
 
     def _waiting(self, trainer: lightning.Trainer, learner: HamiltonianLearner) -> float:
         """Part of the time since the last validation that was spent waiting for data; of several processes, the largest."""
@@ -113,6 +116,17 @@ class Keep(Checkpoint):
             writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _cut_log(file: Path, step: int) -> None:
+    """Keep the lines of a log up to a step."""
+    if not file.exists():
+        return
+    head, *lines = file.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[0]) <= step]
+    if kept != lines:
+        with replacing(file) as part:
+            part.write_text("".join([head, *kept]))
 
 
 class Digits(Callback):

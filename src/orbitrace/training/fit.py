@@ -164,22 +164,45 @@ def _last(workdir: Path) -> Path | None:
 
 
 def _claim(workdir: Path, section: LearnSection, corpus: Corpus) -> None:
-    """Make the working folder belong to these data and settings; what another training left there is put aside."""
-    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS, "init_from": True})
-    parts = {"section": settings, "shards": sorted(corpus.digests), "versions": [__version__, SCHEMA]}
-    if section.init_from is not None:
-        parts["start"] = hashlib.sha256(Path(section.init_from).read_bytes()).hexdigest()
-    identity = json.dumps(parts, sort_keys=True)
-    mark = hashlib.sha256(identity.encode()).hexdigest()
+    """Make the working folder belong to these data and settings; what another training left there is put aside.
+
+    A training goes on with another number of processes if a step takes as many pairs as before.
+
+    Raises
+    ------
+    InputError
+        If it would go on with larger or smaller steps for the number of processes alone.
+    """
+    pairs = section.train.batch_pairs * together.ranks()
+    marks = [_mark(section, corpus, taken) for taken in (pairs, None)]
     file = workdir / "identity"
-    if not together.first() or (file.exists() and file.read_text() == mark):
+    found = file.read_text().split() if file.exists() else []
+    if not together.first() or found == [*marks, str(pairs)]:
         return
-    if file.exists():
+    if found and found[:1] != marks[:1] and found[1:2] == marks[1:]:
+        raise InputError(
+            workdir,
+            f"this training has steps of {found[2]} pairs so far; with {together.ranks()} processes they would have {pairs}",
+            f"train.batch_pairs times the number of processes = {found[2]}",
+            "Change devices back, or batch_pairs with them; or remove the folder to train anew",
+        )
+    if found and found[:1] != marks[:1]:
         old = workdir.with_name(f"{workdir.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         workdir.rename(old)
     with writing(file), replacing(file) as part:
-        part.write_text(mark)
+        part.write_text("\n".join([*marks, str(pairs)]) + "\n")
+
+
+def _mark(section: LearnSection, corpus: Corpus, pairs: int | None) -> str:
+    """Hash of all that decides a training: data, settings, versions, and the pairs of a step instead of those of a process."""
+    settings = section.model_dump(mode="json", exclude={"train": WHERE_IT_RUNS, "init_from": True})
+    if pairs is not None:
+        settings["train"]["batch_pairs"] = pairs
+    parts = {"section": settings, "shards": sorted(corpus.digests), "versions": [__version__, SCHEMA]}
+    if section.init_from is not None:
+        parts["start"] = hashlib.sha256(Path(section.init_from).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split, labeller: Labeller | None = None) -> None:
