@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from learner_cases import STRUCTURES, calculation, labeller, structure
+from orbitrace import readers
 from orbitrace.errors import InputError
+from orbitrace.graphs.labels import fit_labeller
 from orbitrace.graphs.shards import write_shard
 from orbitrace.manifest import split_of
 from orbitrace.training import data
@@ -231,3 +233,15 @@ def test_patterns_that_fit_nothing_or_everything_are_refused(shards: list[Path])
         Corpus(shards).split({"validation": ("nothing*",)}, 0)
     with pytest.raises(InputError, match="no calculation left to train on"):
         Corpus(shards).split({"validation": ("*",)}, 0)
+
+
+@pytest.mark.parametrize("raw", ["bilayer_graphene/000", "mos2", "bismuthene_soc"])
+def test_the_memory_that_samples_take_is_foreseen(shared_data: Path, tmp_path: Path, raw: str) -> None:
+    """With few and many orbitals of each atom; with spin-orbit coupling, time reversal spares half the labels."""
+    folder = next(file.parent for file in sorted((shared_data / "openmx" / raw).rglob("*.scfout*")))
+    c = readers.read(folder)
+    write_shard(tmp_path / "0000.zarr", [("one", c)])
+    (item,) = Corpus([tmp_path / "0000.zarr"]).items
+    sample = fit_labeller(lambda: iter([c]), 4, "tests").sample(c.structure, c.overlap, c.hamiltonian)
+    foreseen = data.PAIR_BYTES * item.pairs + data.VALUE_BYTES * item.values
+    assert 0.95 < foreseen / len(pickle.dumps(sample)) < (2.5 if raw == "bismuthene_soc" else 1.2)

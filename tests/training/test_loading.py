@@ -137,7 +137,7 @@ def test_a_training_with_workers_that_is_stopped_and_goes_on_without_is_that_wit
 def test_what_is_damaged_while_training_is_told_in_one_sentence(
     shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "CACHED_PAIRS", 0)
+    monkeypatch.setattr(data, "CACHED", 0)
     note = callbacks.Keep.on_train_start
 
     def damage(self: callbacks.Keep, *arguments: object) -> None:

@@ -179,9 +179,7 @@ def test_another_number_of_processes_goes_on_only_with_steps_as_large(
     one = trained(small_shard, tmp_path)
     monkeypatch.setattr(fit.together, "ranks", lambda: 2)
     claim = partial(fit._claim, tmp_path / "run", corpus=data.Corpus([small_shard]))
-    with pytest.raises(
-        InputError, match=r"steps of 200 pairs so far; with 2 processes they would have 400.*= 200"
-    ):
+    with pytest.raises(InputError, match=r"steps of 200 pairs so far; with 2 processes they would have 400.*= 200"):
         claim(section(batch_pairs=200))
     claim(section(batch_pairs=100))
     assert not (tmp_path / "run.old").exists()

@@ -24,19 +24,22 @@ from orbitrace.manifest import split_of
 from orbitrace.physics.calculation import Calculation
 from orbitrace.training import together
 
-PAIRS = OFFSETS.index("pairs")
-CACHED_PAIRS = 400_000  # pairs whose samples stay in memory; about 4 GB with l up to 4
+PAIRS, VALUES = OFFSETS.index("pairs"), OFFSETS.index("hamiltonian")
+CACHED = 4 * 2**30  # bytes of samples that stay in memory
+# Measured: Wigner blocks up to l = 4 of a pair; labels of a number in H, of which time reversal may spare half.
+PAIR_BYTES, VALUE_BYTES = 1400, 20
 
 
 @dataclass(frozen=True)
 class Item:
-    """One calculation: its id and data set, its shard and its place there, and its number of pairs."""
+    """One calculation: its id and data set, its shard and its place there, its number of pairs, and of numbers in its H."""
 
     id: str
     dataset: str
     shard: Path
     place: int
     pairs: int
+    values: int
 
     @property
     def long_name(self) -> str:
@@ -58,9 +61,9 @@ class Corpus:
         items = []
         for path in self.paths:
             shard = self._shard(path)
-            counts = np.diff(shard.offsets[:, PAIRS])
+            counts = np.diff(shard.offsets, axis=0)[:, [PAIRS, VALUES]].tolist()
             dataset = dataset_of(path)
-            items += [Item(name, dataset, path, k, int(counts[k])) for k, name in enumerate(shard.ids)]
+            items += [Item(name, dataset, path, k, *counts[k]) for k, name in enumerate(shard.ids)]
         return sorted(items, key=lambda item: (item.id, str(item.shard)))
 
     @cached_property
@@ -157,7 +160,7 @@ def _nearest(items: Sequence[Item], seed: int) -> int:
 
 def fit_in_memory(items: Sequence[Item], copies: int = 1) -> bool:
     """Whether the samples of some calculations can be kept, once in each of `copies` processes."""
-    return copies * sum(item.pairs for item in items) <= CACHED_PAIRS
+    return copies * sum(PAIR_BYTES * item.pairs + VALUE_BYTES * item.values for item in items) <= CACHED
 
 
 class Samples(Dataset[Sample]):
