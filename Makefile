@@ -34,5 +34,5 @@ clean:
 	@touch $@
 
 .venv/tools: .venv/installed
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --editable '.[dev,mkl]'
 	@touch $@

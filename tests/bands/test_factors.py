@@ -8,13 +8,14 @@ from tight_binding import graphene, honeycomb, slater_koster
 from orbitrace import plugins
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.eigensolvers import solve
-from orbitrace.bands.factors import ROOM, SingularError, factor
+from orbitrace.bands.factors import ROOM, SingularError, chosen, factor, missing
 from orbitrace.bands.factors._dissection import nested_dissection
+from orbitrace.bands.factors._pairs import negatives_of
 from orbitrace.bands.inertia import count_below, shifted
 from orbitrace.bands.supercell import repeated
 from orbitrace.errors import InputError
 
-FACTORS = plugins.names(ROOM)
+FACTORS = [name for name in plugins.names(ROOM) if not missing(name)]
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,44 @@ def test_nested_dissection_saves_fill_over_the_order_of_the_atoms():
     A = shifted(*pencil.at((0.0, 0.0, 0.0)), -3.31)
     lu = factor("superlu", A)
     natural = sparse.linalg.splu(A.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    assert lu.lu.nnz < 0.7 * natural.nnz
+    assert lu.factor.lu.nnz < 0.7 * natural.nnz
 
 
 def test_a_difference_keeps_the_common_pattern(flake):
     H, _ = flake.at((0.0, 0.0, 0.0))
     assert shifted(H, H, 1.0).nnz == H.nnz  # all zero, and all stored
     assert np.allclose(shifted(H, sparse.identity(flake.size, format="csr"), 2.0).diagonal(), H.diagonal() - 2.0)
+
+
+def test_auto_is_the_fastest_factorisation_that_is_installed(monkeypatch):
+    assert chosen("auto") == ("superlu" if missing("pardiso") else "pardiso")
+    monkeypatch.setattr(plugins.load(ROOM, "pardiso"), "missing", lambda: "Install it by pip")
+    assert chosen("auto") == "superlu"
+
+
+def test_a_factorisation_that_is_asked_for_and_not_installed_says_how_to_get_it(monkeypatch, flake):
+    monkeypatch.setattr(plugins.load(ROOM, "pardiso"), "_library", lambda: None)
+    with pytest.raises(InputError, match=r"pardiso: it is not installed.*pip install 'orbitrace\[mkl\]'"):
+        solve("shift_invert", *flake.at((0.0, 0.0, 0.0)), 8, 0.0, {"factor": "pardiso"})
+
+
+def test_levels_name_the_factorisation_that_was_used(flake):
+    for name in FACTORS:
+        levels = solve("shift_invert", *flake.at((0.1, 0.0, 0.0)), 8, 0.0, {"factor": name})
+        assert (levels.solver, levels.factor) == ("shift_invert", name)
+    assert solve("shift_invert", *flake.at((0.1, 0.0, 0.0)), 8, 0.0).factor == chosen()
+
+
+@pytest.mark.parametrize("eps", [np.finfo(np.float32).eps, np.finfo(np.float64).eps])
+def test_blocks_of_one_and_two_are_counted_by_what_they_do_to_vectors(eps):
+    rng = np.random.default_rng(2)
+    size, n_pairs = 900, 200
+    diagonal = rng.normal(size=size) * 10 ** rng.uniform(-2, 2, size=size)
+    rows = rng.permutation(size)[: 2 * n_pairs].reshape(2, -1)
+    beside = (rng.normal(size=n_pairs) + 1j * rng.normal(size=n_pairs)) * 10 ** rng.uniform(-1, 1, size=n_pairs)
+    D = sparse.diags(diagonal).tolil().astype(complex)
+    D[rows[0], rows[1]], D[rows[1], rows[0]] = beside, beside.conj()
+    D = D.tocsr()
+    negatives = int((np.linalg.eigvalsh(D.toarray()) < 0).sum())
+    kind = np.complex64 if eps > 1e-10 else np.complex128
+    assert negatives_of(lambda v: (D.astype(kind) @ v.astype(kind)).astype(complex), size, float(eps)) == negatives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from orbitrace.bands.factors import SingularError, factor
+from orbitrace.bands.factors import AUTO, SingularError, factor
 from orbitrace.errors import InputError
 
 NUDGES = (0.0, 2.3e-4, -4.1e-4, 9.7e-4, -2.9e-3)  # eV: how far a shift may move off a level
@@ -18,7 +18,7 @@ def shifted(H: sparse.csr_matrix, S: sparse.csr_matrix, shift: float) -> sparse.
     return (H - shift * S).tocsr()
 
 
-def count_at(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = "superlu") -> int | None:
+def count_at(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = AUTO) -> int | None:
     """Number of levels below exactly this energy, or None if the factorisation called `name` cannot tell."""
     try:
         return factor(name, shifted(H, S, energy)).negatives()
@@ -26,7 +26,7 @@ def count_at(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: st
         return None
 
 
-def count_below(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = "superlu") -> int:
+def count_below(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = AUTO) -> int:
     """Number of levels below an energy, which may be moved by up to 3 meV if a level lies on it.
 
     Raises

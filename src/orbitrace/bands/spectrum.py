@@ -260,6 +260,7 @@ def _record(
     used = sorted({levels.solver for levels in flat})
     return {
         "solver": ", ".join(used) or solver,
+        "factor": ", ".join(sorted({levels.factor for levels in flat} - {""})),
         "size": pencils[0].size,
         "n_spin": len(pencils),
         "k_points": len(table[0]),

@@ -55,6 +55,8 @@ class Levels:
         True if inertia counts prove that no level between the found ones is missing.
     solver
         Name of the solver that found them.
+    factor
+        Name of the factorisation that it used, if any.
     """
 
     energies: Floats
@@ -63,6 +65,7 @@ class Levels:
     first_band: int | None = None
     verified: bool = False
     solver: str = ""
+    factor: str = ""
 
 
 def solve(

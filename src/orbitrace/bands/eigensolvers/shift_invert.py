@@ -17,7 +17,7 @@ from scipy import linalg, sparse
 
 from orbitrace.bands import lanczos
 from orbitrace.bands.eigensolvers import Levels, UnsuitedError
-from orbitrace.bands.factors import Factor, SingularError, factor
+from orbitrace.bands.factors import AUTO, SingularError, Tried, chosen, factor
 from orbitrace.bands.inertia import NUDGES, count_at, shifted
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
@@ -35,7 +35,7 @@ class Settings:
     Parameters
     ----------
     factor
-        Name of the factorisation, a file in ``bands/factors``.
+        Name of the factorisation, a file in ``bands/factors``; ``auto``: the fastest that is installed.
     block
         Vectors per Lanczos step; degenerate levels up to this multiplicity are found surely.
     tolerance
@@ -48,7 +48,7 @@ class Settings:
         Of the random start vectors.
     """
 
-    factor: str = "superlu"
+    factor: str = AUTO
     block: int = 4
     tolerance: float = 1e-10
     max_vectors: int = 0
@@ -69,12 +69,13 @@ def solve(
         raise UnsuitedError("it finds some levels near an energy, not all or the lowest ones")
     if 4 * (n_bands + settings.block) > H.shape[0]:
         raise UnsuitedError(f"{n_bands} of {H.shape[0]} levels are too many")
-    inverse = _inverse(H, S, sigma, settings.factor)
+    name = chosen(settings.factor)
+    inverse = _inverse(H, S, sigma, name)
     for block in (settings.block, 2 * settings.block, 4 * settings.block):
-        levels = _nearest(H, S, n_bands, inverse, block, settings)
+        levels = replace(_nearest(H, S, n_bands, inverse, block, settings), factor=name)
         if not settings.verify:
             return levels
-        if _complete(H, S, levels, settings.factor):
+        if _complete(H, S, levels, name):
             return replace(levels, verified=True)
     raise UnsuitedError("counting shows that levels are missing")
 
@@ -85,7 +86,7 @@ class _Inverse:
 
     shift: float
     matrix: sparse.csr_matrix
-    factor: Factor
+    factor: Tried
     refined: bool
 
     def __call__(self, block: Values) -> Values:
@@ -97,7 +98,6 @@ class _Inverse:
 
 def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str) -> _Inverse:
     """The inverse at a shift near sigma that solves accurately and, if at all possible, counts."""
-    trial = np.random.default_rng(0).standard_normal((H.shape[0], 1)).astype(H.dtype)
     for pivoting in (False, True):
         for nudge in NUDGES:
             matrix = shifted(H, S, sigma + nudge)
@@ -105,9 +105,8 @@ def _inverse(H: sparse.csr_matrix, S: sparse.csr_matrix, sigma: float, name: str
                 made = factor(name, matrix, pivoting)
             except SingularError:
                 continue
-            error = np.linalg.norm(matrix @ made.solve(trial) - trial) / np.linalg.norm(trial)
-            if error < PROBE and (pivoting or made.negatives() is not None):
-                return _Inverse(sigma + nudge, matrix, made, bool(error > REFINE))
+            if made.residual < PROBE and (pivoting or made.negatives() is not None):
+                return _Inverse(sigma + nudge, matrix, made, made.residual > REFINE)
     raise UnsuitedError(f"H - sigma S is singular to working precision for every shift near {sigma:.4f} eV")
 
 

@@ -21,8 +21,15 @@ BALANCE = 0.2  # smallest share of the nodes on the smaller side
 
 def nested_dissection(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> Ints:
     """Order of elimination of the rows of a CSR pattern: [size]."""
-    node = _nodes(indptr, indices)
-    graph = _quotient(indptr, indices, node)
+    node = nodes_of(indptr, indices)
+    order = ordered(quotient(indptr, indices, node))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return np.argsort(rank[node], kind="stable")
+
+
+def ordered(graph: sparse.csr_matrix) -> Ints:
+    """Order of elimination of the nodes of a graph."""
     n = graph.shape[0]
     order = np.empty(n, dtype=np.int64)
     waiting = [(np.arange(n), 0)]
@@ -37,12 +44,10 @@ def nested_dissection(indptr: NDArray[np.integer], indices: NDArray[np.integer])
             waiting.append((members[piece], start))
             start += len(piece)
         order[start : start + len(pieces[-1])] = members[pieces[-1]]
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n)
-    return np.argsort(rank[node], kind="stable")
+    return order
 
 
-def _nodes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> Ints:
+def nodes_of(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> Ints:
     """[size] the node of each row: neighbouring rows with the same columns share one."""
     lengths = np.diff(indptr)
     codes = np.random.default_rng(0).integers(1 << 62, size=len(lengths), dtype=np.int64)
@@ -51,7 +56,7 @@ def _nodes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> Ints:
     return np.concatenate([[0], np.cumsum(new)])
 
 
-def _quotient(indptr: NDArray[np.integer], indices: NDArray[np.integer], node: Ints) -> sparse.csr_matrix:
+def quotient(indptr: NDArray[np.integer], indices: NDArray[np.integer], node: Ints) -> sparse.csr_matrix:
     """The graph of the nodes."""
     heads = np.flatnonzero(np.diff(node, prepend=-1))
     n = len(heads)

@@ -8,40 +8,70 @@ count nothing. Without pivoting the factor is less accurate (relative errors of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU as ScipySuperLU
 from scipy.sparse.linalg import splu
 
-from orbitrace.bands.factors import Factor, SingularError
-from orbitrace.bands.factors._dissection import nested_dissection
+from orbitrace.bands.factors import SingularError
+from orbitrace.bands.factors._dissection import nodes_of, ordered, quotient
+from orbitrace.bands.factors._fill import column_sizes, factor_elements
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Ints
 
-SMALLEST_PIVOT = 1e-10  # relative to the largest element of A
+SMALLEST_PIVOT = 1e-10  # relative to the largest element of A, in double precision
+PADDING = 1.05  # elements that SuperLU stores, over those of L and U: measured 1.00 to 1.06
 
 
-def factor(matrix: sparse.csr_matrix, pivoting: bool = False) -> Factor:
-    """Factorise a Hermitian matrix; see the contract of the room."""
-    try:
-        if pivoting:
-            return SuperLU(splu(matrix.tocsc()), np.arange(matrix.shape[0]), None)
-        order = nested_dissection(matrix.indptr, matrix.indices)
-        lu = splu(
-            matrix[order][:, order].tocsc(),
-            permc_spec="NATURAL",
-            diag_pivot_thresh=0.0,
-            relax=20,
-            panel_size=20,
-            options={"SymmetricMode": True},
-        )
-    except RuntimeError as reason:  # "Factor is exactly singular"
-        raise SingularError(str(reason)) from reason
-    pivots = lu.U.diagonal().real
-    smallest = float(np.abs(pivots).min())
-    if smallest < SMALLEST_PIVOT * np.abs(matrix.data).max():
-        raise SingularError(f"the smallest pivot is {smallest:.1e}")
-    return SuperLU(lu, order, int((pivots < 0).sum()) if (lu.perm_r == lu.perm_c).all() else None)
+@dataclass(frozen=True, eq=False)
+class SuperLUAnalysis:
+    """Order of elimination and size of the factor."""
+
+    order: Ints
+    n_elements: int  # of A
+    n_fill: int  # of L
+    kind: np.dtype[Any]
+
+    def memory(self) -> int:
+        """Bytes: A in its new order (twice while it is made), L and U, and the copies that SciPy hands out to be counted."""
+        item = self.kind.itemsize
+        return int(2 * self.n_elements * (item + 4) + 2 * self.n_fill * (PADDING * item + item + 4))
+
+    def factor(self, matrix: sparse.csr_matrix, pivoting: bool) -> SuperLU:
+        """Factorise a Hermitian matrix; see the contract of the room."""
+        try:
+            if pivoting:
+                return SuperLU(splu(matrix.tocsc()), np.arange(matrix.shape[0]), None)
+            lu = splu(
+                matrix[self.order][:, self.order].tocsc(),
+                permc_spec="NATURAL",
+                diag_pivot_thresh=0.0,
+                relax=20,
+                panel_size=20,
+                options={"SymmetricMode": True},
+            )
+        except RuntimeError as reason:  # "Factor is exactly singular"
+            raise SingularError(str(reason)) from reason
+        pivots = lu.U.diagonal().real
+        smallest = float(np.abs(pivots).min())
+        limit = SMALLEST_PIVOT * np.finfo(self.kind).eps / np.finfo(np.float64).eps
+        if smallest < min(limit, 1e-3) * np.abs(matrix.data).max():
+            raise SingularError(f"the smallest pivot is {smallest:.1e}")
+        return SuperLU(lu, self.order, int((pivots < 0).sum()) if (lu.perm_r == lu.perm_c).all() else None)
+
+
+def analyse(pattern: sparse.csr_matrix, kind: np.dtype[Any]) -> SuperLUAnalysis:
+    """The analysis of a pattern; see the contract of the room."""
+    node = nodes_of(pattern.indptr, pattern.indices)
+    graph, rows = quotient(pattern.indptr, pattern.indices, node), np.bincount(node)
+    order = ordered(graph)
+    fill = factor_elements(column_sizes(graph, order, rows), rows[order])
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return SuperLUAnalysis(np.argsort(rank[node], kind="stable"), pattern.nnz, fill, kind)
 
 
 class SuperLU:
