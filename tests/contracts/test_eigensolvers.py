@@ -5,10 +5,12 @@ import pytest
 from scipy import sparse
 
 from orbitrace import plugins
+from orbitrace.bands import factors
 from orbitrace.bands.eigensolvers import ROOM, Levels, solve
 from orbitrace.errors import InputError
 
 SOLVERS = plugins.names(ROOM)
+FACTORS = [name for name in plugins.names(factors.ROOM) if not factors.missing(name)]
 SIZE, WANTED = 240, 16
 
 
@@ -173,3 +175,45 @@ def test_lanczos_that_does_not_converge_falls_back_to_dense(matrices):
     levels = solve("shift_invert", *matrices, WANTED, 0.37, {"max_vectors": 20})
     assert levels.solver == "dense"
     assert np.allclose(levels.energies, nearest(reference(*matrices), 0.37, WANTED), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.37, -1.9])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_values_are_energies_to_ten_microelectronvolt(factor, sigma, matrices):
+    H, S = matrices
+    everything = reference(H, S)
+    levels = solve("shift_invert", H, S, WANTED, sigma, {"accuracy": "values", "factor": factor, "verify": True})
+    assert levels.accuracy == "values" and levels.factor.split()[0] == factor
+    assert levels.verified and levels.first_band is not None
+    expected = everything[levels.first_band : levels.first_band + WANTED]
+    assert np.allclose(levels.energies, expected, rtol=0, atol=1e-5)
+    assert np.allclose(levels.energies, nearest(everything, sigma, WANTED), rtol=0, atol=1e-5)
+    if factor == "pardiso":  # it pivots, and so is good enough in single precision
+        assert levels.factor == "pardiso (single precision)"
+        assert levels.residuals is not None and levels.residuals.max() > 1e-7
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_values_next_to_a_level_are_numbered_rightly(copies):
+    H, S = pencil(True, copies=copies)
+    everything = reference(H, S)
+    for distance in (0.0, 1e-6, -1e-4):
+        levels = solve("shift_invert", H, S, WANTED, float(everything[120]) + distance, {"accuracy": "values"})
+        assert levels.first_band is not None
+        assert np.allclose(levels.energies, everything[levels.first_band :][:WANTED], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_an_overlap_too_ill_conditioned_for_single_precision_is_done_in_double(factor):
+    rng = np.random.default_rng(1)
+    mix, _ = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))
+    h = 100 * rng.normal(size=(SIZE, SIZE))  # energies up to 1e9 eV, which single precision cannot tell from those near sigma
+    H, S = (sparse.csr_matrix((m + m.T) / 2) for m in (h + h.T, (mix * np.logspace(-7, 0, SIZE)) @ mix.T))
+    levels = solve("shift_invert", H, S, 8, 0.37, {"accuracy": "values", "factor": factor}, tolerance=1e-6)
+    assert (levels.accuracy, levels.factor) == ("values", factor)
+    assert np.allclose(levels.energies, nearest(reference(H, S), 0.37, 8), rtol=1e-7)  # NumPy itself is no better
+
+
+def test_an_unknown_accuracy_is_refused(matrices):
+    with pytest.raises(InputError, match=r"accuracy: 'vales'. Expected 'states' or 'values'"):
+        solve("shift_invert", *matrices, WANTED, 0.37, {"accuracy": "vales"})

@@ -18,10 +18,15 @@ def shifted(H: sparse.csr_matrix, S: sparse.csr_matrix, shift: float) -> sparse.
     return (H - shift * S).tocsr()
 
 
-def count_at(H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = AUTO) -> int | None:
-    """Number of levels below exactly this energy, or None if the factorisation called `name` cannot tell."""
+def count_at(
+    H: sparse.csr_matrix, S: sparse.csr_matrix, energy: float, name: str = AUTO, *, single: bool = False
+) -> int | None:
+    """Number of levels below exactly this energy, or None if the factorisation called `name` cannot tell.
+
+    In `single` precision the count may be wrong if a level is within a millielectronvolt of the energy.
+    """
     try:
-        return factor(name, shifted(H, S, energy)).negatives()
+        return factor(name, shifted(H, S, energy), single=single).negatives()
     except SingularError:
         return None
 

@@ -17,7 +17,7 @@ from scipy import linalg, sparse
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
 
-TINY = 1e-14  # squared length, relative to the longest, below which a new direction is only rounding
+TINY = 45  # units in the last place: squared length, relative to the longest, below which a new direction is only rounding
 
 
 def largest(
@@ -28,7 +28,7 @@ def largest(
     Parameters
     ----------
     operator
-        Applied to blocks [size, block].
+        Applied to blocks [size, block] in the precision of S, in which all is done.
     n, block
         Number of pairs; vectors per step.
     tolerance
@@ -111,7 +111,8 @@ class _Basis:
         by random ones, which have zero rows in beta.
         """
         scale, axes = linalg.eigh(vectors.conj().T @ (self.S @ vectors))
-        alive = scale > TINY * max(scale[-1], np.finfo(float).tiny)
+        limits = np.finfo(scale.dtype)
+        alive = scale > TINY * limits.eps * max(scale[-1], limits.tiny)
         roots = np.sqrt(np.where(alive, scale, 0.0))
         fresh = vectors @ (axes / np.where(alive, roots, np.inf))
         if not alive.all():

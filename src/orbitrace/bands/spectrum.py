@@ -261,6 +261,7 @@ def _record(
     return {
         "solver": ", ".join(used) or solver,
         "factor": ", ".join(sorted({levels.factor for levels in flat} - {""})),
+        "accuracy": "values" if any(levels.accuracy == "values" for levels in flat) else "states",
         "size": pencils[0].size,
         "n_spin": len(pencils),
         "k_points": len(table[0]),

@@ -149,10 +149,11 @@ class Pardiso:
     def solve(self, block: Values) -> Values:
         """A^-1 block."""
         right = np.asfortranarray(block, dtype=self.data.dtype)
-        result: Values = np.empty(right.shape, dtype=right.dtype, order="F")
+        result: Any = np.empty_like(right, order="F")
         if error := self.handle.call(SOLVE, self.data, right, result):
             raise _failure(SOLVE, error)
-        return result
+        solution: Values = result
+        return solution
 
     def negatives(self) -> int | None:
         """Number of negative eigenvalues: PARDISO's for real matrices, else those of D."""
