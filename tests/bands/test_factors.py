@@ -91,9 +91,9 @@ def test_a_difference_keeps_the_common_pattern(flake):
 
 
 def test_auto_is_the_fastest_factorisation_that_is_installed(monkeypatch):
-    assert chosen("auto") == ("superlu" if missing("pardiso") else "pardiso")
+    assert chosen("auto") == ("multifrontal" if missing("pardiso") else "pardiso")
     monkeypatch.setattr(plugins.load(ROOM, "pardiso"), "missing", lambda: "Install it by pip")
-    assert chosen("auto") == "superlu"
+    assert chosen("auto") == "multifrontal"
 
 
 def test_a_factorisation_that_is_asked_for_and_not_installed_says_how_to_get_it(monkeypatch, flake):

@@ -32,7 +32,7 @@ from orbitrace.physics.blocks import Values
 
 ROOM = "bands.factors"
 AUTO = "auto"
-FASTEST_FIRST = ("pardiso", "superlu")  # what `auto` takes: the first that is installed
+FASTEST_FIRST = ("pardiso", "multifrontal", "superlu")  # what `auto` takes: the first that is installed
 KEPT = 3  # analyses that are remembered
 SINGLE = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.complex64)}
 HOPELESS = {False: 1e12, True: 1e5}  # in double and single precision: max|A| ||x|| / ||b|| of a matrix that is singular

@@ -30,21 +30,31 @@ def nested_dissection(indptr: NDArray[np.integer], indices: NDArray[np.integer])
 
 def ordered(graph: sparse.csr_matrix) -> Ints:
     """Order of elimination of the nodes of a graph."""
+    return dissected(graph)[0]
+
+
+def dissected(graph: sparse.csr_matrix, leaf: int = LEAF) -> tuple[Ints, list[tuple[int, int]]]:
+    """Order of elimination of the nodes of a graph, and the pieces of it: first and one past the last, ascending.
+
+    A piece is a cut, or a side of at most `leaf` nodes (or without a useful cut).
+    """
     n = graph.shape[0]
     order = np.empty(n, dtype=np.int64)
+    pieces = []
     waiting = [(np.arange(n), 0)]
     while waiting:
         members, start = waiting.pop()
         part = graph[members][:, members]
-        pieces = _cut(part) if len(members) > LEAF else None
-        if pieces is None:
-            order[start : start + len(members)] = members
-            continue
-        for piece in pieces[:-1]:
-            waiting.append((members[piece], start))
-            start += len(piece)
-        order[start : start + len(pieces[-1])] = members[pieces[-1]]
-    return order
+        sides = _cut(part) if len(members) > leaf else None
+        for side in sides[:-1] if sides is not None else ():
+            waiting.append((members[side], start))
+            start += len(side)
+        last = members if sides is None else members[sides[-1]]
+        if len(last):
+            along = csgraph.reverse_cuthill_mckee(graph[last][:, last], symmetric_mode=True)  # neighbours beside each other
+            order[start : start + len(last)] = last[along]
+            pieces.append((start, start + len(last)))
+    return order, sorted(pieces)
 
 
 def nodes_of(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> Ints:
