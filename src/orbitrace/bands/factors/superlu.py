@@ -22,7 +22,7 @@ from orbitrace.bands.factors._fill import column_sizes, factor_elements
 from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Ints
 
-SMALLEST_PIVOT = 1e-10  # relative to the largest element of A, in double precision
+SMALLEST_PIVOT = {"f": 1e-5, "F": 1e-5, "d": 1e-10, "D": 1e-10}  # relative to the largest element of A, by its type
 PADDING = 1.05  # elements that SuperLU stores, over those of L and U: measured 1.00 to 1.06
 
 
@@ -57,8 +57,7 @@ class SuperLUAnalysis:
             raise SingularError(str(reason)) from reason
         pivots = lu.U.diagonal().real
         smallest = float(np.abs(pivots).min())
-        limit = SMALLEST_PIVOT * np.finfo(self.kind).eps / np.finfo(np.float64).eps
-        if smallest < min(limit, 1e-3) * np.abs(matrix.data).max():
+        if smallest < SMALLEST_PIVOT[self.kind.char] * np.abs(matrix.data).max():
             raise SingularError(f"the smallest pivot is {smallest:.1e}")
         return SuperLU(lu, self.order, int((pivots < 0).sum()) if (lu.perm_r == lu.perm_c).all() else None)
 
