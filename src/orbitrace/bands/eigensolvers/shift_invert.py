@@ -34,7 +34,7 @@ DISTINCT = 1e-5  # eV: only between levels farther apart than this is counting s
 VALUES = 1e-4  # residual of the iteration, relative to 1 / (E - sigma), where only energies are wanted
 PROBE_SINGLE = 0.3  # largest relative residual of a trial solution in single precision
 WORST = 8  # levels whose errors are estimated: those of largest residual
-ENERGY_ERROR = 1e-6  # eV: largest estimated error of energies from single precision; measured: true ones up to 10 times that
+ENERGY_ERROR = 3e-6  # eV: largest estimated error of energies from single precision; true ones are some times as large
 ROUGH = 0.1  # largest residual ||H c - E S c|| / ||H c|| from single precision for which that estimate means something
 CLEAR = 2e-3  # eV: factors in single precision may count wrongly if a level is closer to the shift than this
 
