@@ -30,6 +30,19 @@ def test_a_turn_of_rows_and_columns_turns_the_step() -> None:
     torch.testing.assert_close(polar_factors(q @ m @ r), q @ polar_factors(m) @ r, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(4, 10), (10, 4)])
+def test_a_step_is_the_same_however_a_matrix_is_stored_and_larger_for_more_outputs(shape: tuple[int, int]) -> None:
+    ours = nn.Parameter(torch.randn(*shape, dtype=torch.float64))  # [inputs, outputs]
+    theirs = nn.Parameter(ours.detach().T.clone())
+    before, gradient = ours.detach().clone(), torch.randn(*shape, dtype=torch.float64)
+    for p, g, outputs_first in ((ours, gradient, False), (theirs, gradient.T.clone(), True)):
+        p.grad = g
+        MuonAdamW([("p", p)], 0.01, 0.0, outputs_first=lambda _, answer=outputs_first: answer).step()
+    torch.testing.assert_close(ours, theirs.T, rtol=0, atol=1e-12)
+    size = float(torch.linalg.matrix_norm(ours.detach() - before, 2))
+    assert size == pytest.approx(0.01 * max(1.0, shape[1] / shape[0]) ** 0.5, rel=0.3)
+
+
 def test_vectors_take_the_steps_of_adamw() -> None:
     """Compared with torch's over several steps, biases, embeddings and all."""
     torch.manual_seed(1)

@@ -120,6 +120,7 @@ def _fit(
         # Lightning advises more loader workers than there is work for: samples are kept in memory.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # processes are ours to start
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         trainer = lightning.Trainer(

@@ -10,6 +10,7 @@ here matrices of equal shape go together, in the precision of the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,15 @@ def make_optimizer(name: str, network: nn.Module, learning_rate: float, weight_d
         return torch.optim.AdamW(
             network.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=BETAS, eps=EPS, fused=True
         )
-    embeddings = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
-    elementwise = {name for name, p in network.named_parameters() if id(p) in embeddings}
-    return MuonAdamW(network.named_parameters(), learning_rate, weight_decay, elementwise.__contains__)
+    embeddings, linear = (
+        {id(m.weight) for m in network.modules() if isinstance(m, kind)} for kind in (nn.Embedding, nn.Linear)
+    )
+    names = [(name, id(p)) for name, p in network.named_parameters()]
+    elementwise = {name for name, p in names if p in embeddings}
+    outputs_first = {name for name, p in names if p in linear}
+    return MuonAdamW(
+        network.named_parameters(), learning_rate, weight_decay, elementwise.__contains__, outputs_first.__contains__
+    )
 
 
 class MuonAdamW(Optimizer):
@@ -41,11 +48,14 @@ class MuonAdamW(Optimizer):
     named_parameters
         The weights; matrices with two rows and columns at least go to Muon, but for those that `elementwise` names.
     learning_rate
-        Of both: the root mean square of AdamW's steps, and the norm of the steps of a square matrix.
+        Of both: the root mean square of AdamW's steps, and the spectral norm of the steps of a matrix, times
+        sqrt(outputs / inputs) where it has more outputs than inputs, so that outputs of the size of the inputs change alike.
     weight_decay
         Of both, times the learning rate.
     elementwise
         Whether a parameter of that name has AdamW though it is a matrix: embeddings, whose rows are weights of their own.
+    outputs_first
+        Whether a matrix of that name is [outputs, inputs], as those of `torch.nn.Linear`; ours are [inputs, outputs].
     """
 
     def __init__(
@@ -54,13 +64,19 @@ class MuonAdamW(Optimizer):
         learning_rate: float,
         weight_decay: float,
         elementwise: Callable[[str], bool] = lambda _: False,
+        outputs_first: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        matrices: list[nn.Parameter] = []
+        inputs_first: list[nn.Parameter] = []
+        transposed: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, p in named_parameters:
             whole = p.ndim == 2 and min(p.shape) > 1 and not elementwise(name)
-            (matrices if whole else rest).append(p)
-        groups = [{"params": matrices, "matrices": True}, {"params": rest, "matrices": False}]
+            (rest if not whole else transposed if outputs_first(name) else inputs_first).append(p)
+        groups: list[dict[str, Any]] = [
+            {"params": inputs_first, "outputs": 1},  # the axis of a matrix that counts its outputs
+            {"params": transposed, "outputs": 0},
+            {"params": rest, "outputs": None},
+        ]
         defaults = {"lr": learning_rate, "weight_decay": weight_decay}
         super().__init__([g for g in groups if g["params"]], defaults)
 
@@ -75,16 +91,19 @@ class MuonAdamW(Optimizer):
             with_gradient = [p for p in group["params"] if p.grad is not None]
             for p in with_gradient:
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-            (self._muon if group["matrices"] else self._adamw)(with_gradient, group["lr"])
+            if group["outputs"] is None:
+                self._adamw(with_gradient, group["lr"])
+            else:
+                self._muon(with_gradient, group["lr"], group["outputs"])
         return loss
 
-    def _muon(self, parameters: list[nn.Parameter], rate: float) -> None:
+    def _muon(self, parameters: list[nn.Parameter], rate: float, outputs: int) -> None:
         by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for p in parameters:
             by_shape.setdefault(tuple(p.shape), []).append(p)
         for shape, together in by_shape.items():
             directions = torch.stack([self._momentum(p) for p in together])
-            factor = rate * max(1.0, shape[0] / shape[1]) ** 0.5
+            factor = rate * max(1.0, shape[outputs] / shape[1 - outputs]) ** 0.5
             for p, step in zip(together, polar_factors(directions), strict=True):
                 p.add_(step, alpha=-factor)
 
