@@ -16,4 +16,16 @@ RYDBERG: Final = HARTREE / 2  # eV
 OPENMX_BOHR: Final = 0.529177249  # Å
 OPENMX_HARTREE: Final = 27.2113845  # eV
 
+# SIESTA (units.f90, default)
+SIESTA_BOHR: Final = 0.529177  # Å
+SIESTA_RYDBERG: Final = 13.60580  # eV
+
+# ABACUS (constants.h)
+ABACUS_BOHR: Final = 0.5291770  # Å
+ABACUS_RYDBERG: Final = 13.605698  # eV
+
+# FHI-aims (constants.f90)
+AIMS_BOHR: Final = 0.52917721  # Å
+AIMS_HARTREE: Final = 27.2113845  # eV
+
 BOLTZMANN: Final = 8.617333262e-5  # eV/K

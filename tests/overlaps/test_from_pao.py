@@ -7,7 +7,7 @@ from scipy.special import gamma
 from orbitrace import overlaps, readers
 from orbitrace.errors import InputError
 from orbitrace.overlaps import from_data, from_pao
-from orbitrace.overlaps._radial_integrals import TABLE_ERROR, Transforms, bond_table, slater_koster, transform
+from orbitrace.overlaps._radial_integrals import TABLE_ERROR, Transforms, bond_table, slater_koster
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.definite import at_gamma, lowest_eigenvalue
 from orbitrace.physics.orbitals import Basis
@@ -156,8 +156,8 @@ def test_finer_points_approach_the_closed_form() -> None:
     exact = closed_form(pair, 0, 1, kinetic=False)
     errors = []
     for points in (from_pao.Quadrature(), from_pao.Quadrature(n_r=1800, n_k=7200)):
-        own = transform(shells, 8.0, mesh, functions, points)
-        values = slater_koster(own, own, np.array([1.4]), "overlap", points)[0]
+        own = from_pao.transform(shells, 8.0, mesh, functions, points)
+        values = slater_koster(own, own, np.array([1.4]), "overlap", points.points)[0]
         places = [
             (shells.slices[a].start + shells.ls[a] + m, shells.slices[b].start + shells.ls[b] + m)
             for a, b, m in channels(shells, shells)
@@ -168,8 +168,8 @@ def test_finer_points_approach_the_closed_form() -> None:
 
 @pytest.mark.parametrize("quantity", ["overlap", "kinetic"])
 def test_splines_err_by_what_they_state(quantity: from_pao.Quantity) -> None:
-    points = from_pao.Quadrature()
-    k, _ = points.nodes
+    points = from_pao.Quadrature().points
+    k = points.k
     shells = Basis.from_json({"C": {"ls": [0, 1, 2], "cutoff": 3.0}})[6]
     own = Transforms(shells, np.stack([k**l * np.exp(-(k**2) / 60) for l in shells.ls]))  # reaches far in k: hard to fit
     bond = bond_table(own, own, quantity, points)

@@ -20,7 +20,6 @@ from orbitrace.physics.structure import Floats
 from orbitrace.units import OPENMX_BOHR
 
 _NAME = re.compile(r"(?P<file>(?P<element>[A-Z][a-z]?)\d+(?:\.\d+)?[^-]*)-(?P<shells>(?:[a-z]\d+)+)")
-_SAME_CUTOFF = 1e-3  # Bohr; files give it to 0.1
 _AGAIN = "Copy the file again from the distribution it came from"
 
 
@@ -57,16 +56,8 @@ class PaoFile:
         Raises
         ------
         InputError
-            If there are too few functions, or the cutoff of `shells` is not that of the file.
+            If there are too few functions.
         """
-        cutoff = shells.cutoff / OPENMX_BOHR
-        if abs(cutoff - self.cutoff) > _SAME_CUTOFF:
-            raise InputError(
-                self.path,
-                f"its orbitals end at {self.cutoff:.3f} Bohr",
-                f"{cutoff:.3f} Bohr, the cutoff of the basis",
-                "Take the file with which the Hamiltonian was computed",
-            )
         result = []
         for shell, l in enumerate(shells.ls):
             zeta = shells.ls[:shell].count(l)
@@ -125,10 +116,8 @@ def find_pao(folder: Path, number: int, cutoff: float) -> Path:
     Raises
     ------
     InputError
-        If there is no folder, no such file, or there are several.
+        If there is no such file, or there are several.
     """
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder", "a folder with .pao files")
     stem = f"{SYMBOLS[number]}{cutoff / OPENMX_BOHR:.1f}"
     if (folder / f"{stem}.pao").is_file():
         return folder / f"{stem}.pao"

@@ -1,9 +1,9 @@
-"""S from the radial functions of the basis (``.pao`` files): exact for any distance, no calculation needed.
+"""S from OpenMX's radial functions of the basis (``.pao`` files): exact for any distance, no calculation needed.
 
-The two-centre integrals are taken by the quadrature of the code that uses these files, so that S is the one that belongs to
-its Hamiltonian: on samples with s, p, d and f they agree to 3e-12 (`_radial_integrals` says how). Tables in the distance are
-made once per basis, in less than a second per pair of elements; their splines err by 1e-10 at most, and where atoms bond by
-far less. The kinetic energy comes out of the same integrals with one more k^2 / 2.
+The two-centre integrals are taken by the quadrature of OpenMX, so that S is the one that belongs to its Hamiltonian: on
+samples with s, p, d and f they agree to 3e-12. Tables in the distance are made once per basis, in less than a second per pair
+of elements; their splines err by 1e-10 at most, and where atoms bond by far less. The kinetic energy comes out of the same
+integrals with one more k^2 / 2.
 
 A table needs to know the functions: from a folder of ``.pao`` files, in which C6.0.pao belongs to carbon with orbitals that
 end at 6.0 Bohr; of each l, the first ones are taken.
@@ -12,26 +12,57 @@ end at 6.0 Bohr; of each l, the first ones are taken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from orbitrace.errors import InputError
 from orbitrace.overlaps._pao_file import find_pao, parse_name, read_pao
-from orbitrace.overlaps._radial_integrals import Quadrature, Quantity, Transforms, bond_table, onsite_block, transform
+from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_cutoff
+from orbitrace.overlaps._radial_integrals import Points, Quantity, Transforms, bessel_transform, trapezoid
 from orbitrace.overlaps.from_data import read_table, write_table
 from orbitrace.physics.blocks import Blocks
-from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import SYMBOLS, Basis, Shells
 from orbitrace.physics.slater_koster import TwoCentreTable
-from orbitrace.physics.structure import Structure
-from orbitrace.units import OPENMX_BOHR
+from orbitrace.physics.structure import Floats, Structure
+from orbitrace.units import OPENMX_BOHR, OPENMX_HARTREE
 
 __all__ = ["Quadrature", "build", "fit", "kinetic", "named_basis", "overlap", "read_table", "write_table"]
 
-Sources = Path | Mapping[int, Path]
+
+@dataclass(frozen=True)
+class Quadrature:
+    """The points of OpenMX's radial integrals.
+
+    Parameters
+    ----------
+    n_r, n_k
+        Intervals in r and in k (the keywords 1DFFT.NumGridR and 1DFFT.NumGridK).
+    k_max
+        End of the integrals over k, 1/Bohr (the root of 1DFFT.EnergyCutoff in Rydberg).
+    k_min
+        Their begin.
+    tail
+        Bohr beyond the cutoff at which integrals over r end.
+    """
+
+    n_r: int = 900
+    n_k: int = 900
+    k_max: float = 60.0
+    k_min: float = 1e-6
+    tail: float = 0.5
+
+    @property
+    def points(self) -> Points:
+        """Where the integrals over k are summed."""
+        return Points(*trapezoid(self.k_min, self.k_max, self.n_k), OPENMX_BOHR, OPENMX_HARTREE)
 
 
 def overlap(
-    structure: Structure, basis: Basis, *, where: str, table: Path | TwoCentreTable | None = None, pao: Sources | None = None
+    structure: Structure, basis: Basis, *, where: str, table: Table | None = None, pao: Sources | None = None
 ) -> Blocks:
     """S of a structure.
 
@@ -51,14 +82,14 @@ def overlap(
     InputError
         If neither is given, a file is missing or does not fit the basis, or the table lacks an element of the structure.
     """
-    return _blocks(structure, basis, where, table, pao, "overlap")
+    return _files().blocks(structure, basis, where, table, pao, "overlap")
 
 
 def kinetic(
-    structure: Structure, basis: Basis, *, where: str, table: Path | TwoCentreTable | None = None, pao: Sources | None = None
+    structure: Structure, basis: Basis, *, where: str, table: Table | None = None, pao: Sources | None = None
 ) -> Blocks:
     """Kinetic energy of a structure, <phi_i| -nabla^2 / 2 |phi_j>, eV; as `overlap`, with a table of the kinetic energy."""
-    return _blocks(structure, basis, where, table, pao, "kinetic")
+    return _files().blocks(structure, basis, where, table, pao, "kinetic")
 
 
 def build(
@@ -88,14 +119,7 @@ def build(
     InputError
         If a file is missing, damaged, of another element or cutoff, or has too few functions.
     """
-    known = {z: _transformed(z, basis[z], _source(pao, z, basis[z], where), quadrature) for z in basis.elements}
-    bonds = {
-        (zi, zj): bond_table(known[zi], known[zj], quantity, quadrature)
-        for zi in basis.elements
-        for zj in basis.elements
-        if zi <= zj
-    }
-    return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, quadrature) for z, own in known.items()})
+    return _files(quadrature).build(basis, pao, quantity, where)
 
 
 def fit(
@@ -108,14 +132,7 @@ def fit(
     InputError
         If no files are given, there are no calculations, their bases differ, or as `build`.
     """
-    if pao is None:
-        raise InputError(where, "no folder of .pao files is given", "the one with which the calculations were run")
-    basis: Basis | None = None
-    for _, own, _ in samples:
-        basis = own if basis is None else basis.merged(own, where)
-    if basis is None:
-        raise InputError(where, "no calculations", "at least one")
-    return build(basis, pao, where=where)
+    return _files().fit(samples, where, pao)
 
 
 def named_basis(names: Iterable[str], folder: Path) -> Basis:
@@ -136,42 +153,63 @@ def named_basis(names: Iterable[str], folder: Path) -> Basis:
     return Basis(shells)
 
 
-def _blocks(
-    structure: Structure,
-    basis: Basis,
-    where: str,
-    table: Path | TwoCentreTable | None,
-    pao: Sources | None,
-    quantity: Quantity,
-) -> Blocks:
-    pairs = find_pairs(structure, basis)
-    if table is None:
-        if pao is None:
-            raise InputError(where, "neither a table nor a folder of .pao files is given", "one of them")
-        table = build(basis.restricted(structure.elements), pao, quantity, where)
-    known = table if isinstance(table, TwoCentreTable) else read_table(table)
-    missing = [SYMBOLS[z] for z in structure.elements if z not in known.basis]
-    if missing:
-        elements = ", ".join(SYMBOLS[z] for z in known.basis.elements)
-        raise InputError(
-            where, f"{', '.join(missing)} is not in the table", f"elements among {elements}", "Make a table with it"
-        )
-    known.basis.merged(basis.restricted(structure.elements), where, "the table")
-    return known.blocks(structure, basis, pairs)
+def transform(shells: Shells, cutoff: float, radii: Floats, functions: list[Floats], quadrature: Quadrature) -> Transforms:
+    """Radial functions in reciprocal space, as OpenMX has them.
+
+    Parameters
+    ----------
+    shells
+        l of each function.
+    cutoff
+        Radius beyond which they vanish, Bohr, to all digits of the file: the points in r depend on it.
+    radii
+        [n_radii] Bohr, ascending.
+    functions
+        [n_radii] of each shell, Bohr^-3/2.
+    quadrature
+        The points.
+    """
+    r, weights = trapezoid(float(radii[0]), cutoff + quadrature.tail, quadrature.n_r)
+    # The code tabulates F at these k, and interpolates between them to its nodes, which lie less than 1e-6 beside them; its
+    # slopes are so coarse that this changes S by 1e-8. Beyond the last of them F counts as zero.
+    grid: Floats = quadrature.k_max / quadrature.n_k * np.arange(quadrature.n_k, dtype=np.float64)
+    nodes = quadrature.points.k
+    values = np.zeros((len(functions), len(nodes)))
+    for l in sorted(set(shells.ls)):
+        mine = [shell for shell, other in enumerate(shells.ls) if other == l]
+        on_r = _interpolate(radii, np.stack([functions[shell] for shell in mine], axis=1), r)
+        values[mine] = _interpolate(grid, bessel_transform(l, grid, r, weights, on_r), nodes).T
+    return Transforms(shells, values)
 
 
-def _source(pao: Sources, number: int, shells: Shells, where: str) -> Path:
-    """The file of one element."""
-    if isinstance(pao, Path):
-        return find_pao(pao, number, shells.cutoff)
-    if number not in pao:
-        raise InputError(where, f"no .pao file is given for {SYMBOLS[number]}", "one for each element")
-    return pao[number]
+def _files(quadrature: Quadrature = Quadrature()) -> RadialFiles:  # noqa: B008 - frozen
+    return RadialFiles(".pao", lambda folder, z, shells: find_pao(folder, z, shells.cutoff), partial(_transforms, quadrature))
+
+
+def _transforms(
+    quadrature: Quadrature, basis: Basis, paths: Mapping[int, Path]
+) -> tuple[Points, dict[int, Transforms]]:
+    """All elements in reciprocal space."""
+    return quadrature.points, {z: _transformed(z, basis[z], path, quadrature) for z, path in paths.items()}
 
 
 def _transformed(number: int, shells: Shells, path: Path, quadrature: Quadrature) -> Transforms:
-    """One element in reciprocal space."""
     file = read_pao(path)
     if abs(file.number - number) >= 1:  # virtual atoms have fractional numbers
         raise InputError(path, f"is of the atomic number {file.number:g}", f"{number} ({SYMBOLS[number]})")
+    check_cutoff(path, file.cutoff, replace(shells, inferred=False), OPENMX_BOHR)
     return transform(shells, file.cutoff, file.radii, file.chosen(shells), quadrature)
+
+
+def _interpolate(points: Floats, values: Floats, at: Floats) -> Floats:
+    """Cubic Hermite interpolation whose slopes are those of the parabolas through three points; zero beyond the last point.
+
+    ``[n], [n, columns], [m] -> [m, columns]``. `at` must not lie below the first point.
+    """
+    steps = np.diff(points)[:, None]
+    secants = np.diff(values, axis=0) / steps
+    slopes = np.empty_like(values)
+    slopes[1:-1] = (secants[1:] * steps[:-1] + secants[:-1] * steps[1:]) / (steps[1:] + steps[:-1])
+    slopes[0], slopes[-1] = secants[0], secants[-1]
+    result: Floats = CubicHermiteSpline(points, values, slopes, extrapolate=False)(at)
+    return np.nan_to_num(result, copy=False, nan=0.0)
