@@ -53,9 +53,7 @@ class RadialFiles:
         }
         return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, points) for z, own in known.items()})
 
-    def fit(
-        self, samples: Iterable[tuple[Structure, Basis, Blocks]], where: str, given: Sources | None
-    ) -> TwoCentreTable:
+    def fit(self, samples: Iterable[tuple[Structure, Basis, Blocks]], where: str, given: Sources | None) -> TwoCentreTable:
         """The table of a data set's basis; of its calculations, only shells and radii are looked at. Raises InputError."""
         if given is None:
             raise InputError(where, f"no folder of {self.kind} files is given", "the one with which the calculations were run")
@@ -136,7 +134,10 @@ def check_shells(path: Path, own: tuple[int, ...], shells: Shells) -> None:
     if own != shells.ls:
         held = Shells(own, shells.cutoff) if own else "none"
         raise InputError(
-            path, f"holds the orbitals {held}", f"{shells}, as in the basis", "Take the file with which the Hamiltonian was computed"
+            path,
+            f"holds the orbitals {held}",
+            f"{shells}, as in the basis",
+            "Take the file with which the Hamiltonian was computed",
         )
 
 

@@ -97,7 +97,7 @@ def build(
     pao: Sources,
     quantity: Quantity = "overlap",
     where: str = "basis",
-    quadrature: Quadrature = Quadrature(),  # noqa: B008 - frozen
+    quadrature: Quadrature = Quadrature(),
 ) -> TwoCentreTable:
     """The table of a basis, for any structure of its elements.
 
@@ -182,13 +182,11 @@ def transform(shells: Shells, cutoff: float, radii: Floats, functions: list[Floa
     return Transforms(shells, values)
 
 
-def _files(quadrature: Quadrature = Quadrature()) -> RadialFiles:  # noqa: B008 - frozen
+def _files(quadrature: Quadrature = Quadrature()) -> RadialFiles:
     return RadialFiles(".pao", lambda folder, z, shells: find_pao(folder, z, shells.cutoff), partial(_transforms, quadrature))
 
 
-def _transforms(
-    quadrature: Quadrature, basis: Basis, paths: Mapping[int, Path]
-) -> tuple[Points, dict[int, Transforms]]:
+def _transforms(quadrature: Quadrature, basis: Basis, paths: Mapping[int, Path]) -> tuple[Points, dict[int, Transforms]]:
     """All elements in reciprocal space."""
     return quadrature.points, {z: _transformed(z, basis[z], path, quadrature) for z, path in paths.items()}
 
