@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orbitrace.errors import InputError
 from orbitrace.overlaps._radial_integrals import Points, Quantity, Transforms, bond_table, onsite_block
-from orbitrace.overlaps.from_data import read_table
+from orbitrace.overlaps.from_data import check_quantity, read_table
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.orbitals import SYMBOLS, Basis, Shells
@@ -51,7 +51,7 @@ class RadialFiles:
             for zj in basis.elements
             if zi <= zj
         }
-        return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, points) for z, own in known.items()})
+        return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, points) for z, own in known.items()}, quantity)
 
     def fit(self, samples: Iterable[tuple[Structure, Basis, Blocks]], where: str, given: Sources | None) -> TwoCentreTable:
         """The table of a data set's basis; of its calculations, only shells and radii are looked at. Raises InputError."""
@@ -80,6 +80,7 @@ class RadialFiles:
                 raise InputError(where, f"neither a table nor a folder of {self.kind} files is given", "one of them")
             table = self.build(basis.restricted(structure.elements), given, quantity, where)
         known = table if isinstance(table, TwoCentreTable) else read_table(table)
+        check_quantity(known, quantity, where)
         missing = [SYMBOLS[z] for z in structure.elements if z not in known.basis]
         if missing:
             elements = ", ".join(SYMBOLS[z] for z in known.basis.elements)

@@ -43,6 +43,7 @@ def overlap(structure: Structure, basis: Basis, *, where: str, table: Path | Two
         If the data lack an element or a distance of the structure, or `table` is no such file.
     """
     known = table if isinstance(table, TwoCentreTable) else read_table(table)
+    check_quantity(known, "overlap", where)
     pairs = find_pairs(structure, basis)
     known.check_coverage(structure, pairs, where)
     return known.blocks(structure, basis, pairs)
@@ -73,6 +74,15 @@ def fit(samples: Iterable[tuple[Structure, Basis, Blocks]], where: str = "data")
                 "The calculations have different orbitals for one element, or their positions are not those of their overlaps",
             )
     return table
+
+
+def check_quantity(table: TwoCentreTable, quantity: str, where: str) -> None:
+    """Refuse the table of another matrix. Raises InputError."""
+    if table.quantity != quantity:
+        names = {"overlap": "the overlap", "kinetic": "the kinetic energy"}
+        raise InputError(
+            where, f"the table is one of {names.get(table.quantity, table.quantity)}", f"one of {names[quantity]}"
+        )
 
 
 def write_table(file: Path, table: TwoCentreTable) -> None:

@@ -28,6 +28,8 @@ from orbitrace.units import SIESTA_BOHR, SIESTA_RYDBERG
 
 __all__ = ["build", "fit", "kinetic", "overlap", "read_basis", "read_table", "write_table"]
 
+EXACT = True  # the overlaps of functions are positive definite
+
 _N, _K_MAX = 1024, 100.0  # intervals in r and in k; end of the integrals over k, 1/Bohr
 _STEP = np.pi / _K_MAX  # Bohr, of the mesh in r
 

@@ -28,6 +28,8 @@ from orbitrace.units import ABACUS_BOHR, ABACUS_RYDBERG
 
 __all__ = ["build", "fit", "kinetic", "overlap", "read_basis", "read_table", "write_table"]
 
+EXACT = True  # the overlaps of functions are positive definite
+
 _STEP = 0.01  # Bohr; of the mesh on which ABACUS counts the points up to the largest cutoff
 
 

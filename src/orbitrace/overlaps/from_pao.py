@@ -32,6 +32,8 @@ from orbitrace.units import OPENMX_BOHR, OPENMX_HARTREE
 
 __all__ = ["Quadrature", "build", "fit", "kinetic", "named_basis", "overlap", "read_table", "write_table"]
 
+EXACT = True  # the overlaps of functions are positive definite
+
 
 @dataclass(frozen=True)
 class Quadrature:

@@ -14,6 +14,7 @@ from orbitrace.physics.structure import Structure
 
 DENSE = 1500  # orbitals up to which a Cholesky factorisation decides
 STEPS = 100  # of Lanczos
+_CLEAR = 1e-4  # lowest Ritz value of an overlap that single precision, which errs by 1e-6, calls positive
 
 Matrix: TypeAlias = NDArray[Any] | sparse.csr_matrix | sparse.csr_array | sparse.bsr_array
 
@@ -28,6 +29,10 @@ def lowest_eigenvalue(S: Matrix, steps: int = STEPS) -> float:
     spectrum (its energy has 1/s in it) and does not disturb those near the Fermi level.
     """
     if S.shape[0] > DENSE:
+        if S.dtype == np.float64:  # half the memory to go through, unless the answer lies within the rounding
+            lowest = _lowest_ritz(S.astype(np.float32), steps)
+            if lowest > _CLEAR:
+                return lowest
         return _lowest_ritz(S, steps)
     full = S if isinstance(S, np.ndarray) else S.toarray()
     _, info = linalg.get_lapack_funcs(("potrf",), (full,))[0](full, lower=1, clean=0)

@@ -105,11 +105,14 @@ class TwoCentreTable:
     onsite
         Z -> [n_orbitals, n_orbitals] block of an atom with itself, its mean over all directions: a multiple of the unit
         matrix between shells of the same l, zero between others.
+    quantity
+        Which matrix it is, where that is not clear from the place: "overlap", or "kinetic" (eV).
     """
 
     basis: Basis
     bonds: Mapping[tuple[int, int], BondTable]
     onsite: Mapping[int, Floats]
+    quantity: str = "overlap"
 
     def blocks(self, structure: Structure, basis: Basis, pairs: Pairs) -> Blocks:
         """The matrix of a structure, exactly Hermitian.
@@ -194,6 +197,8 @@ class TwoCentreTable:
         arrays: dict[str, NDArray[np.generic]] = {
             "basis": np.frombuffer(json.dumps(self.basis.to_json()).encode(), dtype=np.uint8).copy()
         }
+        if self.quantity != "overlap":  # so that tables of overlaps, and all before, are kept as ever
+            arrays["quantity"] = np.frombuffer(self.quantity.encode(), dtype=np.uint8).copy()
         for z, block in self.onsite.items():
             arrays[f"onsite_{z}"] = block
         for (zi, zj), table in self.bonds.items():
@@ -217,7 +222,8 @@ class TwoCentreTable:
                     }
                     residual, shortest = float(parts.pop("residual")), float(parts.pop("shortest", -1.0))
                     bonds[zi, zj] = BondTable(**parts, residual=residual, shortest=shortest)
-        return TwoCentreTable(basis, bonds, onsite)
+        quantity = np.asarray(arrays["quantity"], dtype=np.uint8).tobytes().decode() if "quantity" in arrays else "overlap"
+        return TwoCentreTable(basis, bonds, onsite, quantity)
 
 
 def channels(first: Shells, second: Shells) -> list[tuple[int, int, int]]:
