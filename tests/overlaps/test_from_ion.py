@@ -1,21 +1,13 @@
 """Overlaps from SIESTA's basis files: those of SIESTA itself, and files that are none are refused."""
 
-import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from overlap_samples import siesta
-from scipy.io import netcdf_file
 
 from orbitrace import overlaps
-from orbitrace.errors import InputError
-from orbitrace.overlaps import from_data, from_ion
-from orbitrace.overlaps._ion_file import read_ion
-from orbitrace.physics.orbitals import Basis, Shells
-from orbitrace.physics.structure import Structure
-from orbitrace.units import SIESTA_BOHR
+from orbitrace.overlaps import from_data
+from overlap_samples import siesta
 
 
 @pytest.fixture(scope="module")

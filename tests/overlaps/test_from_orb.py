@@ -4,15 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from overlap_samples import abacus
 
 from orbitrace import overlaps
-from orbitrace.errors import InputError
-from orbitrace.overlaps import from_data, from_orb
-from orbitrace.overlaps._orb_file import read_orb
-from orbitrace.physics.orbitals import Basis, Shells
-from orbitrace.physics.structure import Structure
-from orbitrace.units import ABACUS_BOHR
+from orbitrace.overlaps import from_data
+from overlap_samples import abacus
 
 
 @pytest.fixture(scope="module")

@@ -2,58 +2,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import gamma
 
+import gaussians as gaussians_of
+from gaussians import EXPONENTS, NAMES, closed_form, gaussian, paos
 from orbitrace import overlaps, readers
 from orbitrace.errors import InputError
 from orbitrace.overlaps import from_data, from_pao
 from orbitrace.overlaps._radial_integrals import TABLE_ERROR, Transforms, bond_table, slater_koster
 from orbitrace.physics.blocks import Blocks
-from orbitrace.physics.definite import at_gamma, lowest_eigenvalue
 from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.slater_koster import TwoCentreTable, channels
 from orbitrace.physics.structure import Structure
 from orbitrace.physics.twist import graphene, twisted_bilayer
-from orbitrace.units import OPENMX_BOHR, OPENMX_HARTREE
-
-# Gaussians r^l exp(-a r^2), normalised, on a mesh like those of the files: closed forms of all integrals are known.
-EXPONENTS = {6: {0: (0.9, 0.4), 1: (0.7,), 2: (1.0,), 3: (1.1,)}, 7: {0: (1.2,), 1: (0.8, 0.5)}}  # Bohr^-2
-NAMES = {6: "C8.0-s2p1d1f1", 7: "N8.0-s1p2"}
-RADII = np.exp(np.linspace(-10.0, 2.4, 3000))
-
-HERMITE = np.polynomial.hermite.hermgauss(6)
-
-Polynomial = dict[tuple[int, int, int], float]
-
-
-def write_pao(file: Path, number: int, functions: dict[int, list[np.ndarray]], cutoff: float = 8.0) -> None:
-    """A file with these functions, filled up with zeros to equal numbers for each l."""
-    most = max(map(len, functions.values()))
-    lines = [f"AtomSpecies  {number}", f"valence.electron  {number - 2}.0", f"grid.num.output  {len(RADII)}  # default=2000"]
-    lines += [f"radial.cutoff.pao  {cutoff}  # (Bohr)", f"PAO.Lmax  {max(functions)}", f"PAO.Mul  {most}"]
-    for l, columns in functions.items():
-        padded = [*columns, *[np.zeros_like(RADII)] * (most - len(columns))]
-        rows = np.stack([np.log(RADII), RADII, *padded], axis=1)
-        body = [" ".join(f"{x:.15e}" for x in row) for row in rows]
-        lines += [f"<pseudo.atomic.orbitals.L={l}", *body, f"pseudo.atomic.orbitals.L={l}>"]
-    file.write_text("\n".join(lines) + "\n")
-
-
-def gaussian(l: int, a: float) -> np.ndarray:
-    return norm(l, a) * RADII**l * np.exp(-a * RADII**2)
-
-
-def norm(l: int, a: float) -> float:
-    return float(np.sqrt(2 * (2 * a) ** (l + 1.5) / gamma(l + 1.5)))
+from orbitrace.units import OPENMX_BOHR
 
 
 @pytest.fixture(scope="module")
 def gaussians(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pao")
-    for z, exponents in EXPONENTS.items():
-        stem = NAMES[z].partition("-")[0]
-        write_pao(folder / f"{stem}.pao", z, {l: [gaussian(l, a) for a in some] for l, some in exponents.items()})
-    return folder
+    return paos(tmp_path_factory.mktemp("pao"))
 
 
 @pytest.fixture(scope="module")
@@ -68,92 +34,15 @@ def table(basis: Basis, gaussians: Path) -> TwoCentreTable:
 
 @pytest.fixture(scope="module")
 def molecule() -> Structure:
-    positions = np.array([[0.0, 0.0, 0.0], [0.4, -0.9, 0.7], [1.3, 0.8, -0.6], [0.0, 0.0, 2.9]])
-    return Structure(positions, np.zeros((3, 3)), np.array([6, 7, 6, 7]), (False, False, False))
-
-
-def test_overlaps_of_gaussians_are_the_closed_form(molecule: Structure, basis: Basis, table: TwoCentreTable) -> None:
-    blocks = overlaps.overlap("from_pao", molecule, basis, table=table)
-    for pair, (_, _, _, i, j) in enumerate(blocks.pairs):
-        np.testing.assert_allclose(blocks.block(pair), closed_form(molecule, i, j, kinetic=False), atol=1e-8)
-
-
-def test_kinetic_energies_of_gaussians_are_the_closed_form(molecule: Structure, basis: Basis, gaussians: Path) -> None:
-    blocks = from_pao.kinetic(molecule, basis, where="molecule", pao=gaussians)
-    for pair, (_, _, _, i, j) in enumerate(blocks.pairs):
-        exact = OPENMX_HARTREE * closed_form(molecule, i, j, kinetic=True)
-        np.testing.assert_allclose(blocks.block(pair), exact, atol=1e-6)
-    assert lowest_eigenvalue(at_gamma(blocks, molecule, basis)) > 0
-
-
-# Real harmonics of the house as polynomials, m = -l..l.
-HARMONICS: dict[int, list[Polynomial]] = {
-    0: [{(0, 0, 0): np.sqrt(1 / (4 * np.pi))}],
-    1: [{key: np.sqrt(3 / (4 * np.pi))} for key in ((0, 1, 0), (0, 0, 1), (1, 0, 0))],
-    2: [
-        {(1, 1, 0): np.sqrt(15 / (4 * np.pi))},
-        {(0, 1, 1): np.sqrt(15 / (4 * np.pi))},
-        {key: c * np.sqrt(5 / (16 * np.pi)) for key, c in (((0, 0, 2), 2), ((2, 0, 0), -1), ((0, 2, 0), -1))},
-        {(1, 0, 1): np.sqrt(15 / (4 * np.pi))},
-        {key: c * np.sqrt(15 / (16 * np.pi)) for key, c in (((2, 0, 0), 1), ((0, 2, 0), -1))},
-    ],
-    3: [
-        {key: c * np.sqrt(35 / (32 * np.pi)) for key, c in (((2, 1, 0), 3), ((0, 3, 0), -1))},
-        {(1, 1, 1): np.sqrt(105 / (4 * np.pi))},
-        {key: c * np.sqrt(21 / (32 * np.pi)) for key, c in (((0, 1, 2), 4), ((2, 1, 0), -1), ((0, 3, 0), -1))},
-        {key: c * np.sqrt(7 / (16 * np.pi)) for key, c in (((0, 0, 3), 2), ((2, 0, 1), -3), ((0, 2, 1), -3))},
-        {key: c * np.sqrt(21 / (32 * np.pi)) for key, c in (((1, 0, 2), 4), ((3, 0, 0), -1), ((1, 2, 0), -1))},
-        {key: c * np.sqrt(105 / (16 * np.pi)) for key, c in (((2, 0, 1), 1), ((0, 2, 1), -1))},
-        {key: c * np.sqrt(35 / (32 * np.pi)) for key, c in (((3, 0, 0), 1), ((1, 2, 0), -3))},
-    ],
-}
-
-
-def closed_form(structure: Structure, i: int, j: int, *, kinetic: bool) -> np.ndarray:
-    """The block of two atoms with Gaussians: products of integrals over x, y, z. Atomic units."""
-    vector = (structure.positions[j] - structure.positions[i]) / OPENMX_BOHR
-    rows, columns = orbitals(structure.numbers[i]), orbitals(structure.numbers[j])
-    block = np.zeros((len(rows), len(columns)))
-    for row, (_, a, bra) in enumerate(rows):
-        for column, (l, b, ket) in enumerate(columns):
-            image = minus_half_laplacian(ket, l, b) if kinetic else ket
-            block[row, column] = sum(
-                ca * cb * np.prod([line_integral(p, q, a, b, x) for p, q, x in zip(ka, kb, vector, strict=True)])
-                for ka, ca in bra.items()
-                for kb, cb in image.items()
-            )
-    return block
-
-
-def orbitals(z: int) -> list[tuple[int, float, Polynomial]]:
-    """(l, exponent, normalised polynomial) of each orbital of an atom."""
-    shells = [(l, a) for l, some in EXPONENTS[int(z)].items() for a in some]
-    return [(l, a, {key: norm(l, a) * c for key, c in part.items()}) for l, a in shells for part in HARMONICS[l]]
-
-
-def minus_half_laplacian(polynomial: Polynomial, l: int, b: float) -> Polynomial:
-    """-1/2 laplacian of a harmonic polynomial of degree l times exp(-b r^2): (b (2l + 3) - 2 b^2 r^2) times the same."""
-    result = {key: b * (2 * l + 3) * c for key, c in polynomial.items()}
-    for (p, q, r), c in polynomial.items():
-        for key in ((p + 2, q, r), (p, q + 2, r), (p, q, r + 2)):
-            result[key] = result.get(key, 0.0) - 2 * b**2 * c
-    return result
-
-
-def line_integral(p: int, q: int, a: float, b: float, distance: float) -> float:
-    """Integral of x^p (x - d)^q exp(-a x^2 - b (x - d)^2): by Gauss-Hermite points, which is exact."""
-    nodes, weights = HERMITE
-    x = nodes / np.sqrt(a + b) + b * distance / (a + b)
-    overlap = np.exp(-a * b / (a + b) * distance**2) / np.sqrt(a + b)
-    return float(overlap * (weights * x**p * (x - distance) ** q).sum())
+    return gaussians_of.molecule()
 
 
 def test_finer_points_approach_the_closed_form() -> None:
     shells = Basis.from_json({"N": {"ls": [0, 1, 1], "cutoff": 8 * OPENMX_BOHR}})[7]
     mesh = np.exp(np.linspace(-14, 2.4, 20000))
-    functions = [norm(l, a) * mesh**l * np.exp(-a * mesh**2) for l, some in EXPONENTS[7].items() for a in some]
+    functions = [gaussian(l, a, mesh) for l, some in EXPONENTS[7].items() for a in some]
     pair = Structure(np.array([[0.0, 0, 0], [0, 0, 1.4]]), np.zeros((3, 3)), np.array([7, 7]), (False, False, False))
-    exact = closed_form(pair, 0, 1, kinetic=False)
+    exact = closed_form(pair, 0, 1, OPENMX_BOHR, kinetic=False)
     errors = []
     for points in (from_pao.Quadrature(), from_pao.Quadrature(n_r=1800, n_k=7200)):
         own = from_pao.transform(shells, 8.0, mesh, functions, points)

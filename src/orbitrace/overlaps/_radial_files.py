@@ -7,7 +7,7 @@ to reciprocal space. Everything else is the same for all codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orbitrace.errors import InputError
@@ -51,6 +51,7 @@ class RadialFiles:
             for zj in basis.elements
             if zi <= zj
         }
+        basis = Basis({z: own.shells for z, own in known.items()})
         return TwoCentreTable(basis, bonds, {z: onsite_block(own, quantity, points) for z, own in known.items()}, quantity)
 
     def fit(self, samples: Iterable[tuple[Structure, Basis, Blocks]], where: str, given: Sources | None) -> TwoCentreTable:
@@ -101,8 +102,8 @@ class RadialFiles:
         return given[number]
 
 
-def check_cutoff(path: Path, own: float, shells: Shells, bohr: float) -> None:
-    """Refuse a file whose orbitals end elsewhere than those of the basis.
+def with_cutoff(path: Path, own: float, shells: Shells, bohr: float) -> Shells:
+    """The shells of the basis with the radius of their file, where it was only inferred; where it was declared, they agree.
 
     Parameters
     ----------
@@ -111,23 +112,25 @@ def check_cutoff(path: Path, own: float, shells: Shells, bohr: float) -> None:
     own
         Radius in the file, Bohr.
     shells
-        Of the basis. A radius that was only inferred from pairs of atoms may be larger than that of the file.
+        Of the basis.
     bohr
         The code's, Å.
 
     Raises
     ------
     InputError
-        With both radii.
+        If the orbitals of the file end elsewhere than those of the basis.
     """
-    cutoff = shells.cutoff / bohr
-    if own > cutoff + _SAME_CUTOFF or (own < cutoff - _SAME_CUTOFF and not shells.inferred):
+    if shells.inferred:
+        return replace(shells, cutoff=own * bohr, inferred=False)
+    if abs(own - shells.cutoff / bohr) > _SAME_CUTOFF:
         raise InputError(
             path,
             f"its orbitals end at {own:.3f} Bohr",
-            f"{cutoff:.3f} Bohr, the cutoff of the basis",
+            f"{shells.cutoff / bohr:.3f} Bohr, the cutoff of the basis",
             "Take the file with which the Hamiltonian was computed",
         )
+    return shells
 
 
 def check_shells(path: Path, own: tuple[int, ...], shells: Shells) -> None:

@@ -17,7 +17,7 @@ from scipy.interpolate import CubicSpline
 
 from orbitrace.errors import InputError
 from orbitrace.overlaps._ion_file import IonFile, find_ion, read_ion, symbol
-from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_cutoff, check_shells
+from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_shells, with_cutoff
 from orbitrace.overlaps._radial_integrals import Points, Quantity, Transforms, bessel_transform
 from orbitrace.overlaps.from_data import read_table, write_table
 from orbitrace.physics.blocks import Blocks
@@ -126,7 +126,7 @@ def _transformed(number: int, shells: Shells, file: IonFile, k: Floats) -> Trans
     if file.number != number:
         raise InputError(file.path, f"is of {symbol(file.number)}", SYMBOLS[number])
     check_shells(file.path, file.ls, shells)
-    check_cutoff(file.path, file.cutoff, shells, SIESTA_BOHR)
+    shells = with_cutoff(file.path, file.cutoff, shells, SIESTA_BOHR)
     r = _STEP * np.arange(_N, dtype=np.float64)
     weights = np.full(_N, _STEP)
     rows = []

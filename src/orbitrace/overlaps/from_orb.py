@@ -17,7 +17,7 @@ from scipy.interpolate import CubicSpline
 
 from orbitrace.errors import InputError
 from orbitrace.overlaps._orb_file import OrbFile, find_orb, read_orb
-from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_cutoff, check_shells
+from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_shells, with_cutoff
 from orbitrace.overlaps._radial_integrals import Points, Quantity, Transforms, bessel_transform, trapezoid
 from orbitrace.overlaps.from_data import read_table, write_table
 from orbitrace.physics.blocks import Blocks
@@ -129,7 +129,7 @@ def _transformed(number: int, shells: Shells, file: OrbFile, k: Floats, r: Float
     if file.number != number:
         raise InputError(file.path, f"is of {SYMBOLS[file.number]}", SYMBOLS[number])
     check_shells(file.path, file.ls, shells)
-    check_cutoff(file.path, file.cutoff, shells, ABACUS_BOHR)
+    shells = with_cutoff(file.path, file.cutoff, shells, ABACUS_BOHR)
     mesh = file.step * np.arange(file.values.shape[1])
     inside = r <= mesh[-1] * (1 + 1e-12)
     values = np.zeros((len(shells.ls), len(k)))

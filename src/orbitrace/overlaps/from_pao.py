@@ -12,7 +12,7 @@ end at 6.0 Bohr; of each l, the first ones are taken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from scipy.interpolate import CubicHermiteSpline
 
 from orbitrace.errors import InputError
 from orbitrace.overlaps._pao_file import find_pao, parse_name, read_pao
-from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, check_cutoff
+from orbitrace.overlaps._radial_files import RadialFiles, Sources, Table, with_cutoff
 from orbitrace.overlaps._radial_integrals import Points, Quantity, Transforms, bessel_transform, trapezoid
 from orbitrace.overlaps.from_data import read_table, write_table
 from orbitrace.physics.blocks import Blocks
@@ -197,7 +197,7 @@ def _transformed(number: int, shells: Shells, path: Path, quadrature: Quadrature
     file = read_pao(path)
     if abs(file.number - number) >= 1:  # virtual atoms have fractional numbers
         raise InputError(path, f"is of the atomic number {file.number:g}", f"{number} ({SYMBOLS[number]})")
-    check_cutoff(path, file.cutoff, replace(shells, inferred=False), OPENMX_BOHR)
+    shells = with_cutoff(path, file.cutoff, shells, OPENMX_BOHR)
     return transform(shells, file.cutoff, file.radii, file.chosen(shells), quadrature)
 
 
