@@ -44,6 +44,7 @@ def test_the_smallest_configuration_names_a_data_set_and_a_model():
         ("scan.zzz", 1, ["scan.zzz: unknown key", "one of fingerprint, shard_size"]),
         ("bands.density", -1, ["bands.density: found -1", "greater than 0", "k points per 1/Å"]),
         ("bands.window", [2, -2], ["bands.window: the window [2.0, -2.0] is empty", "lower < upper"]),
+        ("overlap", {"way": "from_ion", "pao": "PAO"}, ["overlap: pao given for the way from_ion", "way: from_pao"]),
         ("bands.solver", "densee", ["bands.solver: unknown name 'densee'", "Did you mean dense?"]),
         ("models.small.model", "deeph", ["models.small.model: unknown name 'deeph'", "deeph_e3"]),
         ("models.small.retrain", "nevr", ["models.small.retrain: found 'nevr'", "'auto' or 'never'"]),

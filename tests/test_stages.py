@@ -109,8 +109,6 @@ def test_basis_files_give_the_same_overlap_as_the_data(shard, table, example, sh
         stages.overlap(tmp_path / "AB", source, tmp_path / name, OverlapSection(way=way))
     one, other = (interchange.read_overlap_folder(tmp_path / name)[2] for name in ("data", "pao"))
     assert np.abs(one.values - other.values).max() < 1e-7
-    with pytest.raises(InputError, match=r"overlap\.pao: given for the way from_data"):
-        stages.overlap_table([shard], tmp_path / "no.npz", OverlapSection(pao=folder))
 
 
 def test_an_element_that_the_data_lack_is_refused_by_name(table, tmp_path):

@@ -128,6 +128,20 @@ class OverlapSection(Section):
 
     way: Annotated[str, plugin("overlaps")] = Field("from_data", description="how it is made: a file in overlaps/")
     pao: str | None = Field(None, description="folder of OpenMX's .pao files, for the way from_pao")
+    ion: str | None = Field(None, description="folder of SIESTA's .ion.nc or .ion.xml files, for the way from_ion")
+    orb: str | None = Field(None, description="folder of ABACUS' .orb files, for the way from_orb")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The folders that are given, by their keys."""
+        return {key: folder for key in ("pao", "ion", "orb") if (folder := getattr(self, key)) is not None}
+
+    @model_validator(mode="after")
+    def _files_of_the_way(self) -> Self:
+        for key in self.files:
+            if self.way != f"from_{key}":
+                raise refused(f"{key} given for the way {self.way}", f"way: from_{key}", f"Set it, or leave {key} out")
+        return self
 
 
 class PredictSection(Section):

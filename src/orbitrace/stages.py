@@ -201,9 +201,7 @@ def overlap_table(shards: Sequence[Path], out: Path, settings: OverlapSection = 
     calculations = (shard.calculation(k) for shard in opened for k in range(len(shard)))
     samples = ((c.structure, basis.restricted(c.structure.elements), c.overlap) for c in calculations)
     way = plugins.load("overlaps", settings.way)
-    files = {} if settings.pao is None else {"pao": Path(settings.pao)}
-    if files and settings.way != "from_pao":
-        raise InputError("overlap.pao", f"given for the way {settings.way}", "way: from_pao", "Set it, or leave pao out")
+    files = {key: Path(folder) for key, folder in settings.files.items()}
     way.write_table(out, way.fit(samples, ", ".join(map(str, shards)), **files))
 
 

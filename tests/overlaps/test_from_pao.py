@@ -7,7 +7,8 @@ import gaussians as gaussians_of
 from gaussians import EXPONENTS, NAMES, closed_form, gaussian, paos
 from orbitrace import overlaps, readers
 from orbitrace.errors import InputError
-from orbitrace.overlaps import from_data, from_pao
+from orbitrace.overlaps import _radial_integrals, from_data, from_pao
+from orbitrace.overlaps._pao_file import find_pao
 from orbitrace.overlaps._radial_integrals import TABLE_ERROR, Transforms, bond_table, slater_koster
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.orbitals import Basis
@@ -55,18 +56,44 @@ def test_finer_points_approach_the_closed_form() -> None:
     assert errors[1] < 1e-10 < errors[0] < 1e-8
 
 
+@pytest.fixture(scope="session")
+def pao(shared_data: Path) -> Path:
+    return shared_data / "openmx" / "DFT_DATA13" / "PAO"
+
+
 @pytest.mark.parametrize("quantity", ["overlap", "kinetic"])
-def test_splines_err_by_what_they_state(quantity: from_pao.Quantity) -> None:
+def test_splines_err_by_what_they_state_and_the_statement_can_be_made_as_small_as_one_likes(
+    quantity: from_pao.Quantity, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = from_pao.Quadrature().points
     k = points.k
-    shells = Basis.from_json({"C": {"ls": [0, 1, 2], "cutoff": 3.0}})[6]
+    shells = Basis.from_json({"C": {"ls": [0, 1, 2, 3], "cutoff": 3.0}})[6]
     own = Transforms(shells, np.stack([k**l * np.exp(-(k**2) / 60) for l in shells.ls]))  # reaches far in k: hard to fit
-    bond = bond_table(own, own, quantity, points)
-    distances = np.random.default_rng(0).uniform(0, bond.cutoff, 200)
+    distances = np.random.default_rng(0).uniform(0, 6.0, 200)
     exact = slater_koster(own, own, distances, quantity, points)
     largest = np.abs(slater_koster(own, own, np.zeros(1), quantity, points)).max()
-    assert bond.residual <= TABLE_ERROR * largest
-    assert np.abs(bond.at(distances) - exact).max() <= 2 * TABLE_ERROR * largest
+    sizes = []
+    for stated in (1e-6, 1e-8, TABLE_ERROR):
+        monkeypatch.setattr(_radial_integrals, "TABLE_ERROR", stated)
+        bond = bond_table(own, own, quantity, points)
+        assert bond.residual <= stated * largest
+        assert np.abs(bond.at(distances) - exact).max() <= 2 * stated * largest
+        sizes.append(len(bond.coefficients))
+    assert sizes == sorted(set(sizes))  # the knots grow denser until the error is that small
+
+
+@pytest.mark.parametrize("names", [["O6.0-s2p2d2f1"], ["Mo7.0-s3p2d1", "S7.0-s2p2d1"], ["Bi8.0-s2p2d1"]])
+def test_splines_of_real_orbitals_err_by_less_than_1e_9(pao: Path, names: list[str]) -> None:
+    basis, points = from_pao.named_basis(names, pao), from_pao.Quadrature().points
+    table = from_pao.build(basis, pao)
+    _, known = from_pao.transforms(
+        from_pao.Quadrature(), basis, {z: find_pao(pao, z, basis[z].cutoff) for z in basis.elements}
+    )
+    for (zi, zj), bond in table.bonds.items():
+        distances = np.random.default_rng(1).uniform(0, bond.cutoff, 100)
+        exact = slater_koster(known[zi], known[zj], distances, "overlap", points)
+        assert np.abs(bond.at(distances) - exact).max() < 1e-10
+        assert bond.residual < 1e-10
 
 
 SAMPLES = [
@@ -79,11 +106,6 @@ SAMPLES = [
     "formats/openmx/h2o",
     "formats/openmx/h2of",
 ]
-
-
-@pytest.fixture(scope="session")
-def pao(shared_data: Path) -> Path:
-    return shared_data / "openmx" / "DFT_DATA13" / "PAO"
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -67,6 +67,7 @@ def test_hydrogen_obeys_the_virial_theorem(hydrogen: Path) -> None:
         assert t.block(t.find(0, 1))[0, 0] == pytest.approx(exact, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_contracted_gaussians_have_the_matrices_of_pyscf(tmp_path: Path) -> None:
     gto = pytest.importorskip("pyscf.gto")
     positions = {"C": [0.0, 0.1, -0.2], "H": [0.9, -0.3, 0.5], "O": [-0.6, 0.7, 1.0]}  # Å

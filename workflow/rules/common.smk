@@ -154,10 +154,15 @@ def structure_of(wildcards):
     )
 
 
-def pao_files(wildcards):
+def orbital_files(wildcards):
     """Files of the orbitals, if overlaps are made from them."""
-    folder = CONFIG.overlap.pao
-    return sorted(map(str, Path(folder).glob("*.pao"))) if folder else []
+    kinds = {"pao": ["*.pao"], "ion": ["*.ion.nc", "*.ion.xml"], "orb": ["*.orb"]}
+    return sorted(
+        str(path)
+        for key, folder in CONFIG.overlap.files.items()
+        for kind in kinds[key]
+        for path in Path(folder).glob(kind)
+    )
 
 
 def reference_of(wildcards):

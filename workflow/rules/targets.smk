@@ -23,7 +23,7 @@ rule twist:
 rule overlap_table:
     input:
         shards=shards_of_model,
-        pao=pao_files,
+        files=orbital_files,
     output:
         OVERLAP_TABLE,
     log:

@@ -156,7 +156,7 @@ def only_one(folder: Path, kind: str, number: int, shells: Shells, known: Mappin
         raise InputError(
             folder, f"holds {names}, all of {symbol}", "one file for each element", f"Leave only the one with {shells} there"
         )
-    others = ", ".join(sorted({SYMBOLS[z] for z in known.values()})) or "nothing"
+    others = ", ".join(sorted({SYMBOLS[z] for z in known.values() if 0 < z < len(SYMBOLS)})) or "nothing"
     raise InputError(
         folder,
         f"no {kind} file of {symbol} (there is: {others})",

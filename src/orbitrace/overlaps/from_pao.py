@@ -185,10 +185,10 @@ def transform(shells: Shells, cutoff: float, radii: Floats, functions: list[Floa
 
 
 def _files(quadrature: Quadrature = Quadrature()) -> RadialFiles:
-    return RadialFiles(".pao", lambda folder, z, shells: find_pao(folder, z, shells.cutoff), partial(_transforms, quadrature))
+    return RadialFiles(".pao", lambda folder, z, shells: find_pao(folder, z, shells.cutoff), partial(transforms, quadrature))
 
 
-def _transforms(quadrature: Quadrature, basis: Basis, paths: Mapping[int, Path]) -> tuple[Points, dict[int, Transforms]]:
+def transforms(quadrature: Quadrature, basis: Basis, paths: Mapping[int, Path]) -> tuple[Points, dict[int, Transforms]]:
     """All elements in reciprocal space."""
     return quadrature.points, {z: _transformed(z, basis[z], path, quadrature) for z, path in paths.items()}
 
