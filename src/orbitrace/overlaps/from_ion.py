@@ -2,7 +2,7 @@
 
 The two-centre integrals are taken at the points of SIESTA's own (its ``matel``): functions on a mesh of pi / 100 Bohr up to
 32 Bohr, sums over 1024 equally spaced k up to 100 / Bohr. What SIESTA 5 tabulates in the distance differs by 1e-8 at most on
-all samples. Older versions (up to 4.1) interpolate between distances 0.25 Bohr apart, and differ by up to 4e-5.
+all samples. Older versions, and ``Compat.Matel.NRTAB``, interpolate between points 0.25 Bohr apart: they differ by up to 4e-5.
 
 Each species has its file beside the calculation; which one belongs to an element, the files themselves say.
 """

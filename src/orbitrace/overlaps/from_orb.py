@@ -1,8 +1,8 @@
 """S from ABACUS' radial functions (``.orb`` files): exact for any distance, no calculation needed.
 
-The two-centre integrals are taken at the points of ABACUS' own (its ``TwoCenterTable``, from version 3.4 on): functions on a
+The two-centre integrals are taken at the points of ABACUS' own (its ``TwoCenterTable``, in present versions): functions on a
 mesh of 0.02 Bohr up to twice the largest cutoff, and as many points in k, up to 157 / Bohr. S of the sample comes out to the
-nine digits that its file has. Older versions cut the integrals over k at the plane waves' cutoff, and differ by up to 2e-3.
+nine digits that its file has. Older versions cut the integrals over k at ``lcao_ecut``, and differ by up to 2e-3 at 20 Ry.
 
 ABACUS names its files freely (``Si_gga_8au_60Ry_2s2p1d.orb``); which one belongs to an element, the files themselves say.
 """
