@@ -37,7 +37,7 @@ from orbitrace.interchange._structures import from_ase, original, read_structure
 from orbitrace.interchange._writing import filled, move_in
 from orbitrace.physics.blocks import Blocks
 from orbitrace.physics.calculation import Calculation, Provenance, Spin
-from orbitrace.physics.orbitals import Basis
+from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "read_initial_folder",
     "read_overlap_folder",
     "read_structure",
+    "smallest_radii",
     "to_ase",
     "write_folder",
     "write_overlap_folder",
@@ -173,4 +174,5 @@ def _structure_and_basis(header: Header, overlap: Blocks) -> tuple[Structure, Ba
         return structure, header.basis
     x, y, z = (bool(crossed) for crossed in (overlap.pairs[:, :3] != 0).any(axis=0))
     opened = Structure(structure.positions, structure.lattice, structure.numbers, (x, y, z))
-    return opened, smallest_radii(header.structure, overlap, header)
+    radii = smallest_radii(header.structure, overlap.pairs)
+    return opened, Basis({z: Shells(header.shells[z], radius, inferred=True) for z, radius in radii.items()})

@@ -11,7 +11,6 @@ from orbitrace.errors import InputError
 from orbitrace.interchange._header import REMEDY, Header
 from orbitrace.physics.blocks import Blocks, Pairs
 from orbitrace.physics.calculation import Spin
-from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Ints, Structure
 
 OVERLAP, HAMILTONIAN, INITIAL = "overlap.h5", "hamiltonian.h5", "initial_hamiltonian.h5"
@@ -80,14 +79,14 @@ def over_same_pairs(header: Header, overlap: Blocks, *hamiltonians: Blocks) -> t
     )
 
 
-def smallest_radii(structure: Structure, blocks: Blocks, header: Header) -> Basis:
-    """A basis for a folder that does not say how far orbitals reach: the smallest radii that explain its pairs.
+def smallest_radii(structure: Structure, pairs: Pairs) -> dict[int, float]:
+    """Of each element the smallest radius of orbitals, Å, that explains these pairs, for files that do not tell it.
 
     Each element's radius is half of its longest pair with itself; where that does not explain the longest pair of two
-    elements, both radii grow by the same length. They say of themselves that they are inferred.
+    elements, both radii grow by the same length.
     """
-    lengths = blocks.lengths(structure)
-    first, second = structure.numbers[blocks.pairs[:, 3]], structure.numbers[blocks.pairs[:, 4]]
+    lengths = np.linalg.norm(structure.pair_vectors(pairs), axis=1)
+    first, second = structure.numbers[pairs[:, 3]], structure.numbers[pairs[:, 4]]
 
     def longest(a: int, b: int) -> float:
         return float(lengths[(first == a) & (second == b)].max(initial=0.0))
@@ -99,7 +98,7 @@ def smallest_radii(structure: Structure, blocks: Blocks, header: Header) -> Basi
             if lacking > 0:
                 radii[a] += lacking / 2
                 radii[b] += lacking / 2
-    return Basis({z: Shells(header.shells[z], max(radii[z], _LEAST), inferred=True) for z in structure.elements})
+    return {z: max(radius, _LEAST) for z, radius in radii.items()}
 
 
 def _read(file: Path) -> Blocks:
