@@ -11,45 +11,15 @@ from hypothesis import strategies as st
 from orbitrace import plugins, readers
 from orbitrace.errors import InputError
 from orbitrace.physics.blocks import Blocks, sort_pairs
-from orbitrace.physics.calculation import Calculation, Provenance, Spin
-from orbitrace.physics.neighbours import find_pairs
+from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import Basis, Order, Shells, plain_order
 from orbitrace.physics.structure import Structure
 from orbitrace.readers._checks import check
 from orbitrace.readers._convert import to_house
 from orbitrace.readers._raw import RawCalculation
+from raw_files import BASIS, crystal
 
-BASIS = Basis({1: Shells((0, 1), 1.6), 8: Shells((0, 0, 1, 2), 1.9)})
 PLAIN: Order = plain_order()
-
-
-def calculation(spin: Spin, seed: int = 0, pbc: bool = True) -> Calculation:
-    """A Hermitian matrix over a small crystal, or a molecule, of two elements that are not grouped."""
-    rng = np.random.default_rng(seed)
-    lattice = np.array([[3.3, 0.1, 0.0], [0.4, 3.6, 0.0], [0.0, 0.2, 3.4]]) if pbc else np.zeros((3, 3))
-    structure = Structure(rng.uniform(-2, 4, (4, 3)), lattice, np.array([8, 1, 8, 1]), (pbc,) * 3)
-    pairs = find_pairs(structure, BASIS)
-
-    def hermitian(components: int, dtype: type) -> Blocks:
-        size = int((BASIS.n_orbitals(structure.numbers)[pairs[:, 3:]] * components).prod(axis=1).sum())
-        values = rng.normal(size=size) + (1j * rng.normal(size=size) if dtype is complex else 0.0)
-        return Blocks.over(pairs, structure, BASIS, values, components).hermitian()
-
-    hamiltonian = hermitian(spin.components, complex if spin is Spin.NONCOLLINEAR else float)
-    if spin is Spin.COLLINEAR:
-        values = hamiltonian.values.copy()
-        for members, blocks in hamiltonian.groups():
-            n, m = blocks.shape[1] // 2, blocks.shape[2] // 2
-            blocks[:, :n, m:] = blocks[:, n:, :m] = 0
-            hamiltonian.with_group(values, members, blocks)
-        hamiltonian = hamiltonian.with_values(values)
-    overlap = hermitian(1, float)
-    values = overlap.values * 1e-3
-    for pair in np.flatnonzero(overlap.onsite):
-        values[overlap.offsets[pair] : overlap.offsets[pair + 1]] = np.eye(overlap.shapes[pair, 0]).reshape(-1)
-    return Calculation(
-        structure, BASIS, hamiltonian, overlap.with_values(values), -1.5, 14.0, spin, Provenance("a code", "1", "somewhere")
-    )
 
 
 def as_a_code_writes(
@@ -98,7 +68,7 @@ def assert_equal(found: Calculation, expected: Calculation) -> None:
 
 
 def raw(spin: Spin = Spin.NONE, **changes: object) -> RawCalculation:
-    house = calculation(spin)
+    house = crystal(spin)
     return replace(as_a_code_writes(house, PLAIN, {z: house.basis[z].ls for z in (1, 8)}, 0), **changes)
 
 
@@ -112,13 +82,13 @@ def test_any_order_and_sign_of_orbitals_comes_out_in_the_order_of_the_house(
         for l in range(3)
     }
     shells = {1: data.draw(st.permutations((0, 1))), 8: data.draw(st.permutations((0, 0, 1, 2)))}
-    house = calculation(spin, seed)
+    house = crystal(spin, seed)
     written = as_a_code_writes(house, order, {z: tuple(ls) for z, ls in shells.items()}, seed, data.draw(st.booleans()))
     assert_equal(to_house(written, order), house)
 
 
 def test_molecules_and_open_directions() -> None:
-    molecule = calculation(Spin.NONE, pbc=False)
+    molecule = crystal(Spin.NONE, pbc=False)
     written = as_a_code_writes(molecule, PLAIN, {z: molecule.basis[z].ls for z in (1, 8)}, 1)
     boxed = Structure(molecule.structure.positions, 30 * np.eye(3), molecule.structure.numbers, (True, True, True))
     found = to_house(replace(written, structure=boxed), PLAIN)
@@ -186,7 +156,7 @@ def test_a_matrix_that_is_not_hermitian() -> None:
 
 
 def test_down_up_that_contradicts_up_down() -> None:
-    house = calculation(Spin.NONCOLLINEAR)
+    house = crystal(Spin.NONCOLLINEAR)
     whole = as_a_code_writes(house, PLAIN, {z: house.basis[z].ls for z in (1, 8)}, 0, with_du=True)
     assert_equal(to_house(whole, PLAIN), house)
     with pytest.raises(InputError, match=r"H\(ud\) is not Hermitian"):
@@ -209,7 +179,7 @@ def test_wrapped_positions_of_a_real_calculation_are_told_with_their_numbers(exa
 
 
 def test_long_pairs_without_overlap_are_no_contradiction() -> None:
-    found = calculation(Spin.NONE)
+    found = crystal(Spin.NONE)
     check(found, 14.0)
     lengths = found.overlap.lengths(found.structure)
     short = replace(found, basis=Basis({z: Shells(s.ls, lengths.max() / 2 - 0.2) for z, s in BASIS.shells.items()}))
@@ -221,7 +191,7 @@ def test_long_pairs_without_overlap_are_no_contradiction() -> None:
 
 def test_electrons_that_are_missing() -> None:
     with pytest.raises(InputError, match=r"tr\(rho S\) = 13\.000000 electrons\. Expected 14\.000000"):
-        check(calculation(Spin.NONE), 13.0)
+        check(crystal(Spin.NONE), 13.0)
 
 
 # ---- finding the reader ----------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def _species(
     listed = None if file is None else _siesta_text.orbitals(_files.text(file), found.orbitals, str(file))
     if listed is None and found.kinds is None:
         raise InputError(
-            path, "TSHS, which does not tell the orbitals of atoms, without the .ORB_INDX of the same name beside it"
+            path, "TSHS, which does not tell the shells of atoms, without the .ORB_INDX of the same name beside it"
         )
     shells: dict[int, tuple[int, ...]] = {}
     radii: dict[int, float] = {}
