@@ -4,6 +4,7 @@ They know the codes' conventions on their own, slowly and plainly, and share no 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -77,3 +78,22 @@ def _places(shells: Shells, ls: tuple[int, ...], order: Signed) -> tuple[list[in
     starts = [left[l].pop(0) for l in ls]
     places = [(start + l + m, sign) for l, start in zip(ls, starts, strict=True) for m, sign in order(l)]
     return [place for place, _ in places], [sign for _, sign in places]
+
+
+def moved(house: Calculation, shifts: np.ndarray, order: np.ndarray | None = None) -> Calculation:
+    """The same calculation with atoms moved by whole lattice vectors ([n_atoms, 3]), and in another order."""
+    s = house.structure
+    order = np.arange(s.n_atoms) if order is None else order
+
+    def change(blocks: Blocks) -> Blocks:
+        pairs = blocks.pairs.astype(np.int64)
+        pairs[:, :3] += shifts[pairs[:, 3]] - shifts[pairs[:, 4]]
+        return Blocks.sorted(pairs, blocks.shapes, blocks.values).reordered(order)
+
+    structure = Structure((s.positions + shifts @ s.lattice)[order], s.lattice, s.numbers[order], s.pbc)
+    return replace(house, structure=structure, hamiltonian=change(house.hamiltonian), overlap=change(house.overlap))
+
+
+def fractions(house: Calculation) -> np.ndarray:
+    """[n_atoms, 3] positions in units of the lattice vectors."""
+    return house.structure.positions @ np.linalg.inv(house.structure.lattice)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbitrace.errors import InputError
-from orbitrace.physics.blocks import Pairs
+from orbitrace.physics.blocks import Pairs, Values
 from orbitrace.physics.structure import Ints
 
-V = TypeVar("V", NDArray[np.float64], NDArray[np.complex128])
+V = TypeVar("V", NDArray[np.float64], NDArray[np.complex128], Values)
 
 FARTHEST = 1024  # cells; R of real matrices stays below 100
 MOST_ATOMS = 32768  # so that a pair of atoms and R fit into one integer of 64 bits
@@ -99,7 +99,7 @@ class Support:
         place = self._places(elements)
         result = []
         for values in matrices:
-            blocks = np.zeros(self.n_values, dtype=values.dtype)
+            blocks: V = np.zeros(self.n_values, dtype=values.dtype)  # type: ignore[assignment]
             blocks[place] = values
             result.append(blocks)
         return result
