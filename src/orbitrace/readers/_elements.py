@@ -104,6 +104,14 @@ class Support:
             result.append(blocks)
         return result
 
+    def fill_triangle(self, elements: Elements, values: V) -> V:
+        """`fill` for real symmetric matrices of which a file holds mostly one triangle, and a few elements of both."""
+        blocks: V = np.zeros(self.n_values, dtype=values.dtype)  # type: ignore[assignment]
+        reverse = Elements(-elements.cells, elements.cell, elements.column, elements.row)
+        blocks[self._places(reverse)] = values
+        blocks[self._places(elements)] = values
+        return blocks
+
     def transposed(self, blocks: V) -> V:
         """Blocks (i, j, R) from the transposes of blocks (j, i, -R)."""
         columns = np.repeat(self._orbitals[self.pairs[:, 4]], self._sizes)

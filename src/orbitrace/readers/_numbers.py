@@ -1,7 +1,8 @@
 """Numbers in text, many at once.
 
 Codes write matrices in one fixed scientific format, such as ``%.8e``. All numbers of that format are taken apart together,
-digit by digit over the whole array, three times faster than one after the other; any other text takes the slow way.
+digit by digit over the whole array, three times faster than one after the other; any other text takes the slow way. Up to 14
+digits the result is the nearest number there is, with more its last bit may differ.
 """
 
 from __future__ import annotations
@@ -124,8 +125,10 @@ def _scientific(text: bytes) -> Floats | None:
     if first_bad or second_bad:
         return None
     power = np.where(minus, -power, power) - digits
+    if np.abs(power).max() > 300:
+        return None
     # An exact number divided by an exact power of ten (up to 10^22) is rounded once, as by any good reader of numbers.
-    below, above = _TENS[np.clip(-power, 0, 308)], _TENS[np.clip(power, 0, 308)]
+    below, above = _TENS[np.maximum(-power, 0)], _TENS[np.maximum(power, 0)]
     values: Floats = mantissa.astype(np.float64) / below * above
     np.negative(values, out=values, where=negative)
     return values
