@@ -126,8 +126,18 @@ def test_converting_keeps_the_structure(raw, tmp_path):
     assert np.allclose(found.positions, known.positions, atol=1e-7)
 
 
+def test_converting_to_the_old_folders_of_deeph_and_back_is_exact(raw, tmp_path):
+    stages.convert(raw / "deep/000", tmp_path / "old", "deeph-legacy")
+    stages.convert(tmp_path / "old", tmp_path / "new")
+    before, after = readers.read(raw / "deep/000"), readers.read(tmp_path / "new")
+    np.testing.assert_array_equal(before.hamiltonian.values, after.hamiltonian.values)
+    np.testing.assert_array_equal(before.overlap.values, after.overlap.values)
+    np.testing.assert_array_equal(before.structure.positions, after.structure.positions)
+    assert (before.basis, before.fermi_level, before.spin) == (after.basis, after.fermi_level, after.spin)
+
+
 def test_converting_to_what_is_unknown_is_refused(raw, tmp_path):
-    with pytest.raises(InputError, match="deeph or structure"):
+    with pytest.raises(InputError, match="deeph, deeph-legacy or structure"):
         stages.convert(raw / "deep/000", tmp_path / "x", "cube")
 
 

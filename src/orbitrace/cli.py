@@ -364,7 +364,7 @@ def report(out: Out = Path("results/report.html"), config: Config = Path("config
 def convert(
     source: Annotated[Path, typer.Argument(help="DeepH folder, raw calculation, or structure file.")],
     out: Out,
-    to: Annotated[str, typer.Option(help="What to make of it: deeph, or structure.")] = "deeph",
+    to: Annotated[str, typer.Option(help="What to make of it: deeph, deeph-legacy, or structure.")] = "deeph",
 ) -> None:
     """Write a calculation, or only its structure, in another format."""
     from orbitrace import stages

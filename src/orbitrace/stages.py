@@ -269,16 +269,18 @@ def report(out: Path, settings: Contents) -> None:
 
 
 def convert(source: Path, out: Path, to: str = "deeph") -> None:
-    """DeepH folder, raw calculation or structure file -> DeepH folder (`deeph`) or structure file (`structure`)."""
+    """DeepH folder, raw calculation or structure file -> `deeph` or `deeph-legacy` folder, or `structure` file."""
     from orbitrace import interchange, readers
 
     if to == "deeph":
         interchange.write_folder(out, readers.read(source))
+    elif to == "deeph-legacy":
+        interchange.write_legacy_folder(out, readers.read(source))
     elif to == "structure":
         known = source.is_file() or (source / "POSCAR").is_file()
         interchange.write_structure(out, interchange.read_structure(source) if known else readers.read(source).structure)
     else:
-        raise InputError("--to", f"unknown format {to!r}", "deeph or structure")
+        raise InputError("--to", f"unknown format {to!r}", "deeph, deeph-legacy or structure")
 
 
 def status(config: Config) -> list[str]:

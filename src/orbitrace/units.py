@@ -16,7 +16,9 @@ RYDBERG: Final = HARTREE / 2  # eV
 OPENMX_BOHR: Final = 0.529177249  # Å
 OPENMX_HARTREE: Final = 27.2113845  # eV
 
-# SIESTA up to 4.1 (units.f90); from 5.0 on it has CODATA 2018, as its eigenvalues show
+# SIESTA: CODATA 2018 since 5.0, as its eigenvalues show; before that (units.f90 of 4.1)
+SIESTA_BOHR: Final = BOHR
+SIESTA_RYDBERG: Final = RYDBERG
 SIESTA_4_BOHR: Final = 0.529177  # Å
 SIESTA_4_RYDBERG: Final = 13.60580  # eV
 

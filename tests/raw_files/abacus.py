@@ -7,7 +7,7 @@ import numpy as np
 
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import SYMBOLS
-from raw_files import coded, fractions, moved
+from raw_files import coded, crystal, fractions, moved
 
 BOHR, RYDBERG = 0.529177, 13.605698
 NAMES = {
@@ -173,3 +173,8 @@ def orb(house: Calculation, z: int) -> str:
         *(f"Number of {'SPDFG'[l]}orbital-->  {shells.ls.count(l)}" for l in sorted(set(shells.ls))),
     ]
     return "\n".join([*lines, "---", "SUMMARY  END"]) + "\n"
+
+
+def sample(folder: Path) -> None:
+    """A small calculation that is in order."""
+    write(folder, crystal(Spin.NONE))

@@ -6,7 +6,7 @@ import numpy as np
 
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import SYMBOLS
-from raw_files import coded, fractions, moved
+from raw_files import coded, crystal, fractions, moved
 
 HARTREE = 27.2113845
 SHELLS = {8: (0, 2, 0, 1)}  # functions stand by their kind, not by l
@@ -103,3 +103,8 @@ def control(house: Calculation) -> str:
         for z in house.basis.elements
     ]
     return "xc pbe\n" + "".join(species)
+
+
+def sample(folder: Path) -> None:
+    """A small calculation that is in order."""
+    write(folder, crystal(Spin.NONE))

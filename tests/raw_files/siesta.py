@@ -7,7 +7,7 @@ import numpy as np
 
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import SYMBOLS
-from raw_files import coded
+from raw_files import coded, crystal
 
 # A code's lists of shells need not ascend in l: polarisation shells follow the shell that they polarise.
 SHELLS = {8: (0, 1, 2, 0)}
@@ -203,3 +203,8 @@ def orb_indx(house: Calculation, bohr: float) -> str:
                     f"{radius:.6f} 0 0 0 {orbital}"
                 )
     return "\n".join([f"{orbital} {orbital} = orbitals in unit cell and supercell.", "", "io ia is spec iao n l m z p", *out])
+
+
+def sample(folder: Path) -> None:
+    """A small calculation that is in order."""
+    write(folder, crystal(Spin.NONE))

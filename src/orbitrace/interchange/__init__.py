@@ -21,6 +21,7 @@ import numpy as np
 from orbitrace import __version__
 from orbitrace.errors import InputError
 from orbitrace.interchange._header import INFO, POSCAR, SECTION, Header, read_header, to_info
+from orbitrace.interchange._legacy import LEGACY_ORDER, LegacyFolder, read_legacy_folder, write_legacy_folder
 from orbitrace.interchange._poscar import to_poscar
 from orbitrace.interchange._store import (
     HAMILTONIAN,
@@ -41,14 +42,18 @@ from orbitrace.physics.orbitals import Basis, Shells
 from orbitrace.physics.structure import Structure
 
 __all__ = [
+    "LEGACY_ORDER",
+    "LegacyFolder",
     "from_ase",
     "read_folder",
     "read_initial_folder",
+    "read_legacy_folder",
     "read_overlap_folder",
     "read_structure",
     "smallest_radii",
     "to_ase",
     "write_folder",
+    "write_legacy_folder",
     "write_overlap_folder",
     "write_structure",
 ]

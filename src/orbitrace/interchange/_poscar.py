@@ -21,7 +21,7 @@ def to_poscar(structure: Structure, order: Ints) -> str:
     numbers = structure.numbers[order]
     begins = np.flatnonzero(np.diff(numbers, prepend=-1))
     counts = np.diff(begins, append=len(numbers))
-    rows = [" ".join(f"{x:23.16e}" for x in row) for row in (*_box(structure), *structure.positions[order])]
+    rows = [" ".join(f"{x:23.16e}" for x in row) for row in (*boxed(structure), *structure.positions[order])]
     head = ["Written by OrbiTrace; info.json holds the original order of the atoms", "1.0", *rows[:3]]
     elements = [" ".join(SYMBOLS[z] for z in numbers[begins]), " ".join(str(n) for n in counts)]
     return "\n".join([*head, *elements, "Cartesian", *rows[3:]]) + "\n"
@@ -52,7 +52,7 @@ def has_box(structure: Structure) -> bool:
     return bool((np.linalg.norm(structure.lattice, axis=1) > 0).all())
 
 
-def _box(structure: Structure) -> Floats:
+def boxed(structure: Structure) -> Floats:
     """Three lattice vectors: those of length zero are replaced by ones at right angles to the others, around the atoms."""
     lattice = structure.lattice.copy()
     extent = float(np.ptp(structure.positions, axis=0).max(initial=0.0)) + VACUUM

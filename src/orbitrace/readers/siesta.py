@@ -25,7 +25,7 @@ from orbitrace.readers._radii import with_smallest_radii
 from orbitrace.readers._raw import RawCalculation
 from orbitrace.readers._siesta_binary import Geometry, Matrices, parse_hsx, parse_tshs
 from orbitrace.readers._species import add_shells, element, shells_of_orbitals, unsorted
-from orbitrace.units import BOHR, RYDBERG, SIESTA_4_BOHR, SIESTA_4_RYDBERG
+from orbitrace.units import SIESTA_4_BOHR, SIESTA_4_RYDBERG, SIESTA_BOHR, SIESTA_RYDBERG
 
 HSX, TSHS = _files.variants("*.HSX"), _files.variants("*.TSHS")
 MARKERS = (*HSX, *TSHS)
@@ -268,11 +268,11 @@ def _units(found: Matrices, path: Path) -> tuple[float, float]:
     old = found.layout == "HSX 0" or _report(path.parent).startswith("4.")
     if file is not None and found.fermi_level:
         stated = _siesta_text.eigenvalues(_files.text(file), str(file))[0] / found.fermi_level
-        old = abs(stated - SIESTA_4_RYDBERG) < abs(stated - RYDBERG)
-        if abs(stated - RYDBERG) > 1e-3 and abs(found.fermi_level) > 1e-3:
-            expected = f"that of {path.name}, {found.fermi_level * RYDBERG:.6f}"
+        old = abs(stated - SIESTA_4_RYDBERG) < abs(stated - SIESTA_RYDBERG)
+        if abs(stated - SIESTA_RYDBERG) > 1e-3 and abs(found.fermi_level) > 1e-3:
+            expected = f"that of {path.name}, {found.fermi_level * SIESTA_RYDBERG:.6f}"
             raise InputError(file, f"a Fermi level of {stated * found.fermi_level:.6f} eV", expected, "Take files of one run")
-    return (SIESTA_4_BOHR, SIESTA_4_RYDBERG) if old else (BOHR, RYDBERG)
+    return (SIESTA_4_BOHR, SIESTA_4_RYDBERG) if old else (SIESTA_BOHR, SIESTA_RYDBERG)
 
 
 def _report(folder: Path) -> str:
