@@ -1,6 +1,7 @@
 """What every reader must be and do, whoever wrote it: all files in readers/ are found and tested here."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from orbitrace import interchange, plugins, readers
+from orbitrace import interchange, overlaps, plugins, readers
 from orbitrace.errors import InputError
-from orbitrace.physics.calculation import Spin
+from orbitrace.physics.calculation import Calculation, Spin
 
 NAMES = plugins.names("readers")
 NAME_OF = {"[": "x", "]": "x", "*": "sample", "?": "x"}
@@ -69,10 +70,19 @@ def test_files_with_the_right_name_and_any_content_are_refused(tmp_path: Path, n
             readers.read(folder)
 
 
+INCOMPLETE = {"ancient": "2 files of the same kind", "Bi2Se3_SOC": "no hamiltonians.h5"}  # folders of ../shared, and why
+
+
 def samples(root: Path, name: str) -> list[Path]:
-    """Up to three folders of a reader's files below a folder."""
+    """The folders of a reader's files below a folder, but for those that are no whole calculation."""
     folders = {file.parent for pattern in readers.markers()[name] for file in root.rglob(pattern)}
-    return sorted(folders)[:: max(1, len(folders) // 3)][:3]
+    return sorted(folder for folder in folders if folder.name not in INCOMPLETE)
+
+
+@pytest.mark.parametrize("folder", INCOMPLETE)
+def test_folders_that_are_no_whole_calculation_are_refused(shared_data: Path, folder: str) -> None:
+    with pytest.raises(InputError, match=INCOMPLETE[folder]):
+        readers.read(next((shared_data / "formats").rglob(folder)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,6 +107,37 @@ def test_real_calculations_keep_the_conventions_of_the_house(shared_data: Path, 
         assert all(near[pair] or np.abs(s.block(pair)).max() < 1e-6 for pair in range(s.n_pairs))
         assert found.provenance.code and found.provenance.version and found.provenance.hashes
         assert found.provenance.source.startswith(str(folder))
+
+
+def recomputed(way: str, found: Calculation, **files: Path) -> float:
+    """Largest difference between the overlap of a file and the one computed from radial functions."""
+    if way not in plugins.names("overlaps"):
+        pytest.skip(f"no way {way!r} to compute overlaps yet")
+    mine = overlaps.overlap(way, found.structure, found.basis, **files)
+    theirs = {tuple(pair): found.overlap.block(k) for k, pair in enumerate(found.overlap.pairs.tolist())}
+    apart = [np.abs(mine.block(k) - theirs.pop(tuple(pair), 0.0)).max() for k, pair in enumerate(mine.pairs.tolist())]
+    return float(max([*apart, *(np.abs(block).max() for block in theirs.values())]))
+
+
+@pytest.mark.parametrize(
+    ("folder", "way", "files"),
+    [
+        ("siesta/Si_pdos_k", "from_ion", "ion"),
+        ("siesta/Si_v2_intel", "from_ion", "ion"),
+        ("siesta/Pt2_soc", "from_ion", "ion"),
+        ("siesta/Bi_hexagonal_soc", "from_ion", "ion"),
+        pytest.param("siesta/MoS2_HPRO", "from_ion", "ion", marks=pytest.mark.slow),
+        pytest.param("siesta/SrTiO3_polarized", "from_ion", "ion", marks=pytest.mark.slow),
+        ("abacus/Si2_ref", "from_orb", "orb"),
+    ],
+)
+def test_overlaps_are_those_of_the_radial_functions(
+    tmp_path: Path, shared_data: Path, folder: str, way: str, files: str
+) -> None:
+    """Fixes order, signs, units, R and positions all at once; for OpenMX see tests/overlaps."""
+    for file in (shared_data / "formats" / folder).iterdir():
+        shutil.copy(file, tmp_path / file.name.removesuffix(".ref"))
+    assert recomputed(way, readers.read(tmp_path), **{files: tmp_path}) < 2e-8
 
 
 def opened_below(folder: Path, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> set[str]:

@@ -249,7 +249,7 @@ def _atoms(lines: list[list[str]]) -> tuple[tuple[str, ...], Floats]:
     labels: list[str] = []
     rows: list[list[str]] = []
     for words in rest:
-        next(rest)
+        _next(rest)  # magnetisation
         count = int(_next(rest)[0])
         if not 0 <= count <= _MOST_ATOMS:
             raise ValueError(f"{count} atoms")
