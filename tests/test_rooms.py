@@ -62,7 +62,7 @@ ONLY_IN = {
     "e3nn": LEARNING,
     "lightning": {"training"},
     "zarr": {"graphs"},
-    "h5py": {"interchange", "overlaps", "bands"},
+    "h5py": {"interchange", "overlaps", "readers", "bands"},
     "ase": {"interchange", "bands", "report"},
     "pydantic": {"schema", "learning", "setups", "twisting", "config", "models"},
     "typer": {"cli"},

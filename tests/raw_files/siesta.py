@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from orbitrace.physics.calculation import Calculation, Spin
@@ -203,6 +204,31 @@ def orb_indx(house: Calculation, bohr: float) -> str:
                     f"{radius:.6f} 0 0 0 {orbital}"
                 )
     return "\n".join([f"{orbital} {orbital} = orbitals in unit cell and supercell.", "", "io ia is spec iao n l m z p", *out])
+
+
+def write_nc(folder: Path, house: Calculation, shells_told: bool = True) -> None:
+    """The same as NetCDF 4, with what of it is read."""
+    bohr, rydberg = 0.529177210903, 27.211386245988 / 2
+    h, overlap, there, _, cells = sparse(house, bohr, rydberg)
+    s = house.structure
+    with h5py.File(folder / f"{NAME}.nc", "w") as store:
+        store["cell"], store["xa"] = s.lattice / bohr, s.positions / bohr
+        store["lasto"] = np.cumsum(house.basis.n_orbitals(s.numbers)).astype("i4")
+        store["Ef"], store["Qtot"] = [house.fermi_level / rydberg], [house.n_electrons]
+        store["SPARSE/n_col"] = there.sum(axis=1).astype("i4")
+        store["SPARSE/list_col"] = np.concatenate([np.flatnonzero(mask) + 1 for mask in there]).astype("i4")
+        store["SPARSE/isc_off"] = cells.astype("i4")
+        store["SPARSE/S"], store["SPARSE/H"] = overlap[there], np.array([part[there] for part in h])
+        store["BASIS/basis"] = np.array([s.elements.index(int(z)) + 1 for z in s.numbers], "i4")
+        for number, z in enumerate(s.elements):
+            group = store.create_group(f"BASIS/{SYMBOLS[z]}_up")
+            group.attrs["ID"], group.attrs["Atomic_number"] = np.array([number + 1], "i4"), np.array([z], "i4")
+            ls = shells(house, z)
+            if shells_told:
+                group["orbnl_n"], group["orbnl_l"] = np.array(ls) + 1, np.array(ls)
+                group["orbnl_z"] = [ls[: k + 1].count(l) for k, l in enumerate(ls)]
+    (folder / f"{NAME}.XV").write_text(xv(house, bohr))
+    (folder / f"{NAME}.ORB_INDX").write_text(orb_indx(house, bohr))
 
 
 def sample(folder: Path) -> None:

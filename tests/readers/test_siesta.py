@@ -3,16 +3,21 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orbitrace import readers
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.structure import Structure
 from orbitrace.plugins import load
+from orbitrace.readers import siesta as siesta_reader
 from raw_files import crystal, siesta
 
 Levels = Callable[[Calculation, np.ndarray], np.ndarray]
@@ -139,6 +144,68 @@ def test_all_versions_come_back(tmp_path: Path, spin: Spin, version: int, true: 
     assert found.fermi_level == (None if single else pytest.approx(-1.5))
     np.testing.assert_allclose(found.structure.positions, house.structure.positions, atol=1e-8)
     assert [found.basis[z].ls for z in (1, 8)] == [(0, 1), (0, 0, 1, 2)]
+
+
+@pytest.mark.parametrize("spin", Spin)
+@pytest.mark.parametrize("shells_told", [True, False])
+def test_netcdf_files_come_back(tmp_path: Path, spin: Spin, shells_told: bool) -> None:
+    house = crystal(spin)
+    siesta.write_nc(tmp_path, house, shells_told)
+    (tmp_path / "H.ion.nc").touch()  # orbitals of a species, no calculation
+    found = readers.read(tmp_path)
+    np.testing.assert_allclose(found.hamiltonian.values, house.hamiltonian.values, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.overlap.values, house.overlap.values, rtol=0, atol=1e-12)
+    assert found.spin is spin and found.provenance.version.endswith("; nc") and found.fermi_level == pytest.approx(-1.5)
+    for file in tmp_path.glob("crystal.[XO]*"):
+        file.unlink()
+    if shells_told:
+        assert readers.read(tmp_path).structure.numbers.tolist() == [8, 1, 8, 1]
+    else:
+        with pytest.raises(InputError, match="nc, which does not tell the elements"):
+            readers.read(tmp_path)
+
+
+def test_files_of_species_mark_no_calculation(tmp_path: Path) -> None:
+    (tmp_path / "Si.ion.nc").touch()
+    with pytest.raises(InputError, match="no calculation that a reader knows"):
+        readers.detect(tmp_path)
+    for name in ("siesta.nc", "silicon.nc", "ion.nc", "n.nc"):
+        assert any(fnmatch(name, pattern) for pattern in siesta_reader.MARKERS) == (name not in ("ion.nc", "n.nc"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_netcdf_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("nc")
+    siesta.write_nc(folder, crystal(Spin.NONE))
+    file = folder / "crystal.nc"
+    content = bytearray(file.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        for _ in range(data.draw(st.integers(1, 6))):
+            content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    try:
+        assert readers.read(folder).structure.n_atoms == 4
+    except InputError as error:
+        assert str(folder) in str(error)
+
+
+def test_netcdf_files_that_point_elsewhere_or_claim_too_much(tmp_path: Path) -> None:
+    siesta.write_nc(tmp_path, crystal(Spin.NONE))
+    with h5py.File(tmp_path / "crystal.nc", "a") as store:
+        n = store["SPARSE/S"].shape[0]
+        del store["SPARSE/S"]
+        store["SPARSE/S"] = h5py.ExternalLink("other.nc", "SPARSE/S")
+    with pytest.raises(InputError, match="no SPARSE/S in it"):
+        readers.read(tmp_path)
+    with h5py.File(tmp_path / "crystal.nc", "a") as store:
+        del store["SPARSE/S"], store["SPARSE/list_col"]
+        store.create_dataset("SPARSE/list_col", (10**12,), "i4", chunks=(10**6,))
+        store.create_dataset("SPARSE/S", (n,), "f8", external=[(str(tmp_path / "x"), 0, 8 * n)])
+    with pytest.raises(InputError, match="list_col claims 1000000000000 numbers"):
+        readers.read(tmp_path)
 
 
 def test_files_of_a_machine_of_other_byte_order(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Kind:
     """A species as HSX describes it: its label, valence, and (n, l, zeta) of each orbital."""
 
     label: str
-    valence: float
+    valence: float | None
     orbitals: Ints
 
 

@@ -1,6 +1,6 @@
-"""SIESTA: ``.HSX`` of versions 0 (up to 4.1), 1 (5.0) and 2 (5.4), or ``.TSHS``; all treatments of spin.
+"""SIESTA: ``.HSX`` of versions 0 (up to 4.1), 1 (5.0) and 2 (5.4), ``.TSHS``, or ``.nc``; all treatments of spin.
 
-Neither file's energies are shifted (sisl shifts them by -E_F S). Matrices with off-diagonal spin stand transposed in space.
+No file's energies are shifted (sisl shifts them by -E_F S). Matrices with off-diagonal spin stand transposed in space.
 ``.ORB_INDX`` beside the file tells how far orbitals reach, ``.XV`` the elements (and all of the geometry where the file holds
 none, HSX 0), ``.EIG`` the levels of the mesh, ``.bands`` and ``.fdf`` the bands.
 """
@@ -24,11 +24,13 @@ from orbitrace.readers._elements import Elements, Support
 from orbitrace.readers._radii import with_smallest_radii
 from orbitrace.readers._raw import RawCalculation
 from orbitrace.readers._siesta_binary import Geometry, Matrices, parse_hsx, parse_tshs
+from orbitrace.readers._siesta_netcdf import parse_nc
 from orbitrace.readers._species import add_shells, element, shells_of_orbitals, unsorted
 from orbitrace.units import SIESTA_4_BOHR, SIESTA_4_RYDBERG, SIESTA_BOHR, SIESTA_RYDBERG
 
 HSX, TSHS = _files.variants("*.HSX"), _files.variants("*.TSHS")
-MARKERS = (*HSX, *TSHS)
+NC = ("*[!n].nc", "*[!o]n.nc", "*[!i]on.nc", "*[!.]ion.nc")  # all but .ion.nc, which hold the orbitals of species
+MARKERS = (*HSX, *TSHS, *NC)
 BESIDE = _files.variants("*.XV", "*.ORB_INDX", "*.EIG", "*.KP", "*.bands", "*.fdf", "*.out", "*.log")
 
 # Real harmonics with Condon-Shortley phase: m = -l..l, (-1)^m (p is -y, z, -x).
@@ -43,8 +45,8 @@ def read(folder: Path) -> RawCalculation:
     Raises
     ------
     InputError
-        If there is not exactly one ``.HSX`` (or, without any, one ``.TSHS``), it is damaged or of an unknown version, a file
-        that it needs is missing, the run did not converge, or its matrices are folded into one cell.
+        If there is not exactly one ``.HSX`` (or, without any, one ``.TSHS`` or ``.nc``), it is damaged or of an unknown
+        version, a file that it needs is missing, the run did not converge, or its matrices are folded into one cell.
     """
     path = _matrices(folder)
     where = str(path)
@@ -108,14 +110,17 @@ def scf_levels(folder: Path) -> Spectrum | None:
 
 
 def _matrices(folder: Path) -> Path:
-    """The folder's one HSX, or TSHS where there is no HSX."""
-    return _files.the_only(folder, HSX if _files.matching(folder, HSX) else MARKERS)
+    """The folder's one HSX; or TSHS, or NetCDF file, where there is no HSX."""
+    kinds = [patterns for patterns in (HSX, TSHS) if _files.matching(folder, patterns)]
+    return _files.the_only(folder, kinds[0] if kinds else MARKERS)
 
 
 def _parsed(path: Path) -> Matrices:
-    parse = parse_tshs if ".TSHS" in path.name else parse_hsx
     with np.errstate(all="ignore"):  # damaged numbers may be anything; they are refused
-        found = parse(_files.contents(path), str(path))
+        if path.suffix == ".nc":
+            found = parse_nc(path)
+        else:
+            found = (parse_tshs if ".TSHS" in path.name else parse_hsx)(_files.contents(path), str(path))
     geometry = found.geometry
     if geometry is not None and not (
         np.isfinite(geometry.positions).all()
@@ -161,7 +166,7 @@ def _species(
     listed = None if file is None else _siesta_text.orbitals(_files.text(file), found.orbitals, str(file))
     if listed is None and found.kinds is None:
         raise InputError(
-            path, "TSHS, which does not tell the shells of atoms, without the .ORB_INDX of the same name beside it"
+            path, f"{found.layout}, which does not tell the shells of atoms, without the .ORB_INDX of the same name beside it"
         )
     shells: dict[int, tuple[int, ...]] = {}
     radii: dict[int, float] = {}
@@ -188,7 +193,7 @@ def _numbers(found: Matrices, geometry: Geometry, path: Path) -> Ints:
             raise InputError(file, f"{len(xv.numbers)} atoms", f"{len(found.orbitals)}, as in {path.name}")
         return xv.numbers
     if found.kinds is None or geometry.species is None:
-        raise InputError(path, "TSHS, which does not tell the elements, without the .XV of the same name beside it")
+        raise InputError(path, f"{found.layout}, which does not tell the elements, without the .XV of the same name beside it")
     elements = np.array([element(kind.label, str(path)) for kind in found.kinds])
     numbers: Ints = elements[geometry.species]
     return numbers
