@@ -44,8 +44,8 @@ def read(folder: Path, code: str | None = None) -> Calculation:
         If no reader knows the folder, or its files are damaged, incomplete, not converged or contradict each other.
     """
     reader = plugins.load("readers", code or detect(folder))
-    raw = reader.read(_existing(folder))
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged numbers may be anything; the checks refuse them
+    with np.errstate(all="ignore"):  # damaged numbers may be anything; the checks refuse them
+        raw = reader.read(_existing(folder))
         calculation = to_house(raw, reader.ORDER)
         check(calculation, raw.counted_electrons)
     return calculation

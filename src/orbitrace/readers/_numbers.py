@@ -125,7 +125,7 @@ def _scientific(text: bytes) -> Floats | None:
     if first_bad or second_bad:
         return None
     power = np.where(minus, -power, power) - digits
-    if np.abs(power).max() > 300:
+    if np.abs(power).max() > 280:  # beyond, products overflow
         return None
     # An exact number divided by an exact power of ten (up to 10^22) is rounded once, as by any good reader of numbers.
     below, above = _TENS[np.maximum(-power, 0)], _TENS[np.maximum(power, 0)]
