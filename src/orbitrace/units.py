@@ -31,3 +31,4 @@ AIMS_BOHR: Final = 0.52917721  # Å
 AIMS_HARTREE: Final = 27.2113845  # eV
 
 BOLTZMANN: Final = 8.617333262e-5  # eV/K
+HBAR: Final = 6.582119569e-16  # eV s; a velocity of 1 eV Å / hbar is 1.519e5 m/s

@@ -162,6 +162,12 @@ class Pencil:
             h, s = h.astype(np.complex128, copy=False), s.astype(np.complex128, copy=False)
         return self.pattern.matrix(h), self.pattern.matrix(s)
 
+    def derivative(self, k: ArrayLike, axis: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """dH/dk in eV Å and dS/dk in Å along the Cartesian `axis`, k in 1/Å: sum_R i R_axis exp(2 pi i k.R) H(R)."""
+        lattice = self.structure.lattice
+        h, s = (total.data(k, (total.translations @ lattice)[:, axis] * np.complex128(1j)) for total in (self._h, self._s))
+        return self.pattern.matrix(h), self.pattern.matrix(s)
+
     def dense(self, k: ArrayLike) -> tuple[Values, Values]:
         """H(k) and S(k) as full arrays [size, size]."""
         h, s = self.at(k)
@@ -194,12 +200,14 @@ class _BlochSum:
     def is_real(self) -> bool:
         return len(self.parts) == 1
 
-    def data(self, k: ArrayLike) -> Values:
-        """[n_elements] the matrix elements at k."""
+    def data(self, k: ArrayLike, factors: Values | None = None) -> Values:
+        """[n_elements] the matrix elements at k; with `factors` [n_R] each phase is multiplied by its own."""
         turns = self.translations @ np.asarray(k, dtype=np.float64)
         phases = np.exp(2j * np.pi * (turns - np.round(turns)))
         data: Values
-        if self.is_real and (np.abs(phases.imag) < REAL_PHASE).all():
+        if factors is not None:
+            phases = phases * factors
+        elif self.is_real and (np.abs(phases.imag) < REAL_PHASE).all():
             data = self.parts[0] @ np.round(phases.real)
             return data
         columns = np.stack([phases.real, phases.imag], axis=1)

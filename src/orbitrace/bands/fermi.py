@@ -6,8 +6,10 @@ because counting (inertia) tells how many lie below them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -90,6 +92,7 @@ def find_fermi_level(
     solver: str = "auto",
     n_workers: int = 1,
     progress: Progress | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> FermiLevel:
     """The Fermi level of a calculation, from its electron count.
 
@@ -101,8 +104,8 @@ def find_fermi_level(
         Divisions of the mesh, which holds Gamma; by default at most 0.15 1/Å between points, and 1 where nothing disperses.
     temperature
         Of the electrons, K.
-    solver
-        Eigensolver; ``auto`` chooses by size.
+    solver, options
+        Eigensolver (``auto`` chooses by size), and its options if it is named.
 
     Raises
     ------
@@ -117,12 +120,13 @@ def find_fermi_level(
     _check_capacity(n_electrons, degeneracy * sum(p.size for p in pencils))
     solver = choose_solver(solver, pencils[0].size)
     if solver == "dense":
-        levels = mesh_levels(pencils, points, degeneracy, Ask("dense", states=False), n_workers, progress)
+        levels = mesh_levels(pencils, points, degeneracy, Ask("dense", states=False, options=options), n_workers, progress)
         return occupied(levels, n_electrons, temperature)
     guess = calculation.fermi_level
     if guess is None:
         guess = _energy_of_count(pencils, points.kpoints[0], n_electrons / degeneracy, USUAL_BANDS // 4)
-    return _from_windows(pencils, points, degeneracy, n_electrons, temperature, solver, guess, n_workers, progress)
+    ask = Ask(solver, options=options, sigma=guess)
+    return _from_windows(pencils, points, degeneracy, n_electrons, temperature, ask, n_workers, progress)
 
 
 def electron_count(calculation: Calculation) -> float:
@@ -234,8 +238,7 @@ def _from_windows(
     degeneracy: int,
     n_electrons: float,
     temperature: float,
-    solver: str,
-    guess: float,
+    ask: Ask,
     n_workers: int,
     progress: Progress | None,
 ) -> FermiLevel:
@@ -243,17 +246,16 @@ def _from_windows(
     kt = max(BOLTZMANN * temperature, 1e-5)
     n_bands = USUAL_BANDS
     while True:
-        ask = Ask(solver, n_bands=n_bands, sigma=guess)
-        levels = mesh_levels(pencils, mesh, degeneracy, ask, n_workers, progress)
+        levels = mesh_levels(pencils, mesh, degeneracy, replace(ask, n_bands=n_bands), n_workers, progress)
         lowest, highest = levels.energies[:, :, 0].max(), levels.energies[:, :, -1].min()
         held = [electrons_at(levels, float(mu), 1e-5) for mu in (levels.energies.min() - 1e-3, levels.energies.max() + 1e-3)]
         if held[0] <= n_electrons <= held[1]:
             found = occupied(levels, n_electrons, temperature)
             if lowest < found.energy - TAIL * kt and found.energy + TAIL * kt < highest:
                 return found
-            guess = found.energy
+            ask = replace(ask, sigma=found.energy)
         else:
-            guess = float(levels.energies.min() if n_electrons < held[0] else levels.energies.max())
+            ask = replace(ask, sigma=float(levels.energies.min() if n_electrons < held[0] else levels.energies.max()))
         if n_bands >= pencils[0].size:
             raise InputError("Fermi level", f"not found among {n_bands} levels at each k", "levels on both sides of it")
         n_bands = min(2 * n_bands, pencils[0].size)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from orbitrace import plugins
 from orbitrace.bands import eigensolvers
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.eigensolvers import TOLERANCE, Levels
+from orbitrace.bands.observing import Observer, observed
 from orbitrace.errors import InputError
 from orbitrace.physics.structure import Floats
 
 Progress = Callable[[int, int], None]  # k points done, k points in all
+A = TypeVar("A")
+R = TypeVar("R")
 
 DENSE_BELOW = 1000  # orbitals up to which LAPACK is the faster choice
 USUAL_BANDS = 40  # levels near the Fermi level that a sparse solver looks for unless told otherwise
@@ -45,6 +48,8 @@ class Ask:
         Energies, eV, between which no level may be left out.
     states
         Whether states are computed, and residuals with them.
+    observers
+        What is derived from the states at each k.
     """
 
     solver: str
@@ -55,6 +60,7 @@ class Ask:
     options: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float = TOLERANCE
     states: bool = True
+    observers: tuple[Observer, ...] = ()
 
     def verified(self) -> Ask:
         """The same with a proof that no level is missing, if the solver offers one."""
@@ -69,8 +75,13 @@ def choose_solver(name: str, size: int) -> str:
     return "dense" if size <= DENSE_BELOW else "shift_invert"
 
 
+def point(k: Floats) -> str:
+    """A k point in messages."""
+    return f"k = ({', '.join(f'{x:.4f}' for x in k)})"
+
+
 def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
-    """Levels at one k, without their states.
+    """Levels at one k, with what `ask.observers` see in their states, and without these.
 
     Raises
     ------
@@ -78,7 +89,7 @@ def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
         What the eigensolvers' door raises; it names k.
     """
     H, S = pencil.at(k)
-    where = f"k = ({', '.join(f'{x:.4f}' for x in k)})"
+    where = point(k)
     n = ask.n_bands
     if n is None and ask.bands is not None and ask.sigma is not None:
         n = ask.bands[1] - ask.bands[0] + 4  # levels move against sigma from k to k
@@ -87,10 +98,10 @@ def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
         levels = eigensolvers.solve(
             ask.solver, H, S, n, ask.sigma, ask.options, states=ask.states, where=where, tolerance=ask.tolerance
         )
-        levels = replace(levels, states=None)
         more = _missing(levels, ask)
         if n is None or n == pencil.size or more == 0:
-            return cut(levels, ask.bands, where)
+            seen = observed(ask.observers, pencil, k, S, levels.energies, levels.states)
+            return cut(replace(levels, states=None, observed=seen), ask.bands, where)
         n += 2 * more + 4
 
 
@@ -112,7 +123,8 @@ def cut(levels: Levels, bands: tuple[int, int] | None, where: str) -> Levels:
         raise InputError(where, "the solver does not know the numbers of its bands", "a count", "Use the solver 'dense'")
     wanted = slice(bands[0] - levels.first_band, bands[1] - levels.first_band)
     residuals = None if levels.residuals is None else levels.residuals[wanted]
-    return replace(levels, energies=levels.energies[wanted], residuals=residuals, first_band=bands[0])
+    seen = {name: values[wanted] for name, values in levels.observed.items()}
+    return replace(levels, energies=levels.energies[wanted], residuals=residuals, first_band=bands[0], observed=seen)
 
 
 def scatter(
@@ -122,7 +134,19 @@ def scatter(
     n_workers: int = 1,
     progress: Progress | None = None,
 ) -> list[list[Levels]]:
-    """Levels of each pencil at each k: [n_pencils][n_k].
+    """Levels of each pencil at each k: [n_pencils][n_k]; `asks` says what is wanted at each k. See `spread`."""
+    return spread(levels_at, pencils, kpoints, asks, n_workers, progress)
+
+
+def spread(
+    work: Callable[[Pencil, Floats, A], R],
+    pencils: Sequence[Pencil],
+    kpoints: Floats,
+    asks: Sequence[A],
+    n_workers: int = 1,
+    progress: Progress | None = None,
+) -> list[list[R]]:
+    """What `work` (a function of a module) makes of each pencil at each k: [n_pencils][n_k].
 
     Parameters
     ----------
@@ -135,14 +159,14 @@ def scatter(
     """
     tasks = list(zip(kpoints, asks, strict=True))
     if n_workers <= 1 or len(tasks) == 1:
-        return _gathered(map(partial(_at_all, pencils), tasks), len(tasks), progress)
+        return _gathered(map(partial(_at_all, work, pencils), tasks), len(tasks), progress)
     with _one_thread_each():
         pool = ProcessPoolExecutor(min(n_workers, len(tasks)), get_context("spawn"), _start, (pencils,))
         with pool:
-            return _gathered(pool.map(_in_worker, tasks), len(tasks), progress)
+            return _gathered(pool.map(partial(_in_worker, work), tasks), len(tasks), progress)
 
 
-def _gathered(results: Iterator[list[Levels]], n: int, progress: Progress | None) -> list[list[Levels]]:
+def _gathered(results: Iterator[list[R]], n: int, progress: Progress | None) -> list[list[R]]:
     """Results in the order of pencils and k, while telling how far it is."""
     rows = []
     for done, row in enumerate(results, start=1):
@@ -152,9 +176,9 @@ def _gathered(results: Iterator[list[Levels]], n: int, progress: Progress | None
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _at_all(pencils: Sequence[Pencil], task: tuple[Floats, Ask]) -> list[Levels]:
-    """Levels of all pencils at one k."""
-    return [levels_at(pencil, *task) for pencil in pencils]
+def _at_all(work: Callable[[Pencil, Floats, A], R], pencils: Sequence[Pencil], task: tuple[Floats, A]) -> list[R]:
+    """The work for all pencils at one k."""
+    return [work(pencil, *task) for pencil in pencils]
 
 
 _PENCILS: list[Pencil] = []  # of a worker process
@@ -165,9 +189,9 @@ def _start(pencils: Sequence[Pencil]) -> None:
     _PENCILS[:] = pencils
 
 
-def _in_worker(task: tuple[Floats, Ask]) -> list[Levels]:
-    """Levels at one k, in a worker process."""
-    return _at_all(_PENCILS, task)
+def _in_worker(work: Callable[[Pencil, Floats, A], R], task: tuple[Floats, A]) -> list[R]:
+    """The work at one k, in a worker process."""
+    return _at_all(work, _PENCILS, task)
 
 
 @contextmanager
@@ -187,3 +211,8 @@ def _one_thread_each() -> Iterator[None]:
 def energies_of(table: list[list[Levels]]) -> Floats:
     """[n_pencils, n_k, n_bands] energies, if all have equally many."""
     return np.array([[levels.energies for levels in row] for row in table])
+
+
+def observed_of(table: list[list[Levels]], name: str) -> Floats:
+    """[n_pencils, n_k, n_bands, ...] what the observer called `name` saw, if there are equally many levels everywhere."""
+    return np.array([[levels.observed[name] for levels in row] for row in table], dtype=np.float64)

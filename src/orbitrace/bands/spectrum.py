@@ -15,8 +15,21 @@ from orbitrace.bands.eigensolvers import TOLERANCE, Levels
 from orbitrace.bands.fermi import TEMPERATURE, FermiLevel, electron_count, fermi_level, find_fermi_level
 from orbitrace.bands.inertia import count_below
 from orbitrace.bands.kpath import KPath, completed_lattice
-from orbitrace.bands.levels import USUAL_BANDS, Ask, Progress, choose_solver, cut, energies_of, levels_at, scatter
+from orbitrace.bands.levels import (
+    USUAL_BANDS,
+    Ask,
+    Progress,
+    choose_solver,
+    cut,
+    energies_of,
+    levels_at,
+    observed_of,
+    scatter,
+)
 from orbitrace.bands.mesh import Divisions
+from orbitrace.bands.observing import Observer
+from orbitrace.bands.projections import Projected, Projection, projections
+from orbitrace.bands.velocities import Velocities
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.spectrum import Spectrum
@@ -35,9 +48,16 @@ class BandStructure(Spectrum):
     ----------
     record
         Solver, sizes, electrons, source of the Fermi level, largest residual, number of k points verified by counting.
+    weights
+        By kind of projection: [n_spin, n_k, n_bands, n_groups] Mulliken weights, which sum to 1 over the groups.
+    velocities
+        [n_spin, n_k, n_bands, 3] dE/dk, eV Å, Cartesian; None where not asked for. Degenerate bands have those of the
+        branches along the path.
     """
 
     record: Record = field(default_factory=dict)
+    weights: Mapping[str, Projected] = field(default_factory=dict)
+    velocities: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,10 @@ class Settings:
         Processes over which k points are spread.
     options
         Options of the eigensolver, by name.
+    projections
+        Kinds of groups of orbitals (`projections.KINDS`) whose weights in each state are wanted.
+    velocities
+        Whether group velocities are wanted.
     """
 
     solver: str = "auto"
@@ -77,6 +101,8 @@ class Settings:
     verify: Literal["never", "first", "every"] = "first"
     n_workers: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    projections: tuple[str, ...] = ()
+    velocities: bool = False
 
 
 def band_structure(
@@ -115,17 +141,42 @@ def band_structure(
     pencils = Pencil.channels(calculation)
     solver = choose_solver(settings.solver, pencils[0].size)
     fermi, record = _fermi(calculation, pencils, settings, progress)
-    table = _levels(calculation, pencils, points, solver, fermi, settings, progress)
+    lattice = completed_lattice(calculation.structure)
+    groups = projections(calculation, settings.projections)
+    observers = _observers(groups, settings, path_directions(points, lattice, labels))
+    table = _levels(calculation, pencils, points, solver, fermi, settings, observers, progress)
     return BandStructure(
         kpoints=points,
         energies=energies_of(table),
         fermi_level=fermi,
-        lattice=completed_lattice(calculation.structure),
+        lattice=lattice,
         labels=tuple(labels),
         first_band=table[0][0].first_band,
         residuals=np.array([[_worst(levels) for levels in row] for row in table]),
         record=record | _record(pencils, solver, table, settings, time.perf_counter() - started),
+        weights={p.kind: Projected(p.groups, observed_of(table, p.name)) for p in groups},
+        velocities=observed_of(table, Velocities.name) if settings.velocities else None,
     )
+
+
+def path_directions(points: Floats, lattice: Floats, labels: Sequence[tuple[int, str]]) -> Floats:
+    """[n_k, 3] Cartesian direction of the path at each k, onwards where it bends; zero where there is none."""
+    steps = np.diff(points, axis=0) @ np.linalg.inv(lattice).T
+    named = {place for place, _ in labels}
+    steps = np.where(np.array([k in named and k + 1 in named for k in range(len(steps))])[:, None], 0.0, steps)
+    lengths = np.linalg.norm(steps, axis=1, keepdims=True)
+    units = np.append(steps / np.where(lengths > 0, lengths, 1.0), np.zeros((1, 3)), axis=0)
+    before = np.roll(units, 1, axis=0)
+    before[0] = 0.0
+    directions: Floats = np.where(units.any(axis=1, keepdims=True), units, before)
+    return directions
+
+
+def _observers(groups: Sequence[Projection], settings: Settings, directions: Floats) -> list[tuple[Observer, ...]]:
+    """What looks at the states of each k."""
+    if not settings.velocities:
+        return [tuple(groups)] * len(directions)
+    return [(*groups, Velocities((float(x), float(y), float(z)))) for x, y, z in directions]
 
 
 def _fermi(
@@ -144,7 +195,14 @@ def _fermi(
             raise
         return None, {"fermi_source": "unknown"}
     found = find_fermi_level(
-        calculation, pencils, settings.mesh, settings.temperature, settings.solver, settings.n_workers, progress
+        calculation,
+        pencils,
+        settings.mesh,
+        settings.temperature,
+        settings.solver,
+        settings.n_workers,
+        progress,
+        settings.options,
     )
     return found.energy, _record_of(found)
 
@@ -167,6 +225,7 @@ def _levels(
     solver: str,
     fermi: float | None,
     settings: Settings,
+    observers: Sequence[tuple[Observer, ...]],
     progress: Progress | None,
 ) -> list[list[Levels]]:
     """Levels at all k with the same numbers of bands everywhere: [n_spin][n_k]."""
@@ -177,14 +236,14 @@ def _levels(
         n_bands = min(USUAL_BANDS, size)
     if settings.window is not None and fermi is not None:
         window = (fermi + settings.window[0], fermi + settings.window[1])
-        return _in_window(pencils, points, ask, window, settings, progress)
+        return _in_window(pencils, points, ask, window, settings, observers, progress)
     if n_bands is not None:
         if not 1 <= n_bands <= size:
             raise InputError("n_bands", str(n_bands), f"1 to {size}, the number of bands")
         full = _full_bands(calculation, pencils[0], points[0], fermi)
         first = min(max(full - n_bands // 2, 0), size - n_bands)
         ask = replace(ask, bands=(first, first + n_bands))
-    return scatter(pencils, points, _asks(ask, len(points), settings), settings.n_workers, progress)
+    return _trimmed(scatter(pencils, points, _asks(ask, observers, settings), settings.n_workers, progress))
 
 
 def _full_bands(calculation: Calculation, pencil: Pencil, k: Floats, fermi: float | None) -> int:
@@ -204,6 +263,7 @@ def _in_window(
     ask: Ask,
     window: tuple[float, float],
     settings: Settings,
+    observers: Sequence[tuple[Observer, ...]],
     progress: Progress | None,
 ) -> list[list[Levels]]:
     """All bands that enter a window somewhere: first the levels within it, then those k that lack one of the bands."""
@@ -211,7 +271,8 @@ def _in_window(
         raise InputError("window", f"{settings.window}", "two ascending energies")
     n = None if ask.solver == "dense" else min(USUAL_BANDS, pencils[0].size)
     near = replace(ask, n_bands=n, window=window, sigma=sum(window) / 2)
-    table = scatter(pencils, points, _asks(near, len(points), settings), settings.n_workers, progress)
+    asks = _asks(near, observers, settings)
+    table = scatter(pencils, points, asks, settings.n_workers, progress)
     firsts, lasts = [], []
     for levels in (levels for row in table for levels in row):
         inside = np.flatnonzero((levels.energies >= window[0]) & (levels.energies <= window[1]))
@@ -221,18 +282,34 @@ def _in_window(
             firsts.append(levels.first_band + int(inside[0]))
             lasts.append(levels.first_band + int(inside[-1]) + 1)
     if not firsts:
-        raise InputError("window", f"no band between {window[0]:.3f} and {window[1]:.3f} eV", "at least one")
-    return _completed(pencils, points, near, table, (min(firsts), max(lasts)))
+        raise _outside(table, window)
+    return _completed(pencils, points, asks, table, (min(firsts), max(lasts)))
+
+
+def _outside(table: list[list[Levels]], window: tuple[float, float]) -> InputError:
+    """What to say of a window without bands: where the nearest ones are."""
+    energies = np.concatenate([levels.energies for row in table for levels in row])
+    below, above = energies[energies < window[0]], energies[energies > window[1]]
+    ends = [f"up to {below.max():.3f} eV"] if len(below) else []
+    ends += [f"from {above.min():.3f} eV on"] if len(above) else []
+    found = f"no band between {window[0]:.3f} and {window[1]:.3f} eV"
+    return InputError("window", found, "at least one", f"There are bands {' and '.join(ends)}, none between")
+
+
+def _trimmed(table: list[list[Levels]]) -> list[list[Levels]]:
+    """Equally many levels everywhere: `ill_threshold` of the dense solver may leave out others at each k, high up."""
+    least = min(len(levels.energies) for row in table for levels in row)
+    return [[levels if len(levels.energies) == least else cut(levels, (0, least), "") for levels in row] for row in table]
 
 
 def _completed(
-    pencils: Sequence[Pencil], points: Floats, ask: Ask, table: list[list[Levels]], bands: tuple[int, int]
+    pencils: Sequence[Pencil], points: Floats, asks: Sequence[Ask], table: list[list[Levels]], bands: tuple[int, int]
 ) -> list[list[Levels]]:
     """The same bands at all k: cut from the levels at hand, or computed where some are missing."""
     result = []
     for pencil, row in zip(pencils, table, strict=True):
         wanted = []
-        for k, levels in zip(points, row, strict=True):
+        for k, levels, ask in zip(points, row, asks, strict=True):
             first = levels.first_band or 0
             have = first <= bands[0] and bands[1] <= first + len(levels.energies)
             again = replace(ask, bands=bands, window=None)
@@ -241,10 +318,11 @@ def _completed(
     return result
 
 
-def _asks(ask: Ask, n: int, settings: Settings) -> list[Ask]:
-    """What is asked at each k: the same, with proofs where they are wanted."""
-    proofs = {"never": 0, "first": 1, "every": n}[settings.verify]
-    return [ask.verified()] * proofs + [ask] * (n - proofs)
+def _asks(ask: Ask, observers: Sequence[tuple[Observer, ...]], settings: Settings) -> list[Ask]:
+    """What is asked at each k: the same, with proofs where they are wanted, and what looks at the states there."""
+    proofs = {"never": 0, "first": 1, "every": len(observers)}[settings.verify]
+    verified = ask.verified()
+    return [replace(verified if k < proofs else ask, observers=some) for k, some in enumerate(observers)]
 
 
 def _worst(levels: Levels) -> float:

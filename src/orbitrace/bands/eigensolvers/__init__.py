@@ -15,7 +15,7 @@ solver declines, sorts, and checks residuals and orthonormality.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +60,8 @@ class Levels:
         Name of the factorisation that it used, if any, and its precision if that is single.
     accuracy
         ``states``: all is accurate; ``values``: the energies are, to about 1e-5 eV, and states only to their residuals.
+    observed
+        By name: what was derived from the states before they were dropped, [n, ...] each.
     """
 
     energies: Floats
@@ -70,6 +72,7 @@ class Levels:
     solver: str = ""
     factor: str = ""
     accuracy: Literal["states", "values"] = "states"
+    observed: Mapping[str, Values] = field(default_factory=dict)
 
 
 def solve(
@@ -107,19 +110,26 @@ def solve(
     """
     if n_bands is not None and not 1 <= n_bands <= H.shape[0]:
         raise InputError(where, f"{n_bands} bands are asked for", f"1 to {H.shape[0]}, the number of orbitals")
+    if not (settings or {}).get("ill_threshold"):
+        check_overlap(S, where)
+    levels = _found(name, H, S, n_bands, sigma, settings, states, where)
+    order = np.argsort(levels.energies, kind="stable")
+    vectors = None if levels.states is None else levels.states[:, order]
+    levels = replace(levels, energies=levels.energies[order], states=vectors)
+    return _checked(levels, H, S, where, tolerance)
+
+
+def check_overlap(S: sparse.csr_matrix, where: str) -> None:
+    """Refuse an overlap that is not positive definite."""
     floor = lowest_eigenvalue(S)
     if floor <= 0:
         raise InputError(
             where,
             f"the overlap is not positive definite: its lowest eigenvalue is {floor:.3e}",
             "a positive one",
-            "Overlap and structure do not belong together, atoms are too close, or the basis is linearly dependent",
+            "Overlap and structure do not belong together, atoms are too close, or the basis is linearly dependent; the "
+            "option `ill_threshold` of the solver 'dense' leaves out the combinations of orbitals whose overlap is below it",
         )
-    levels = _found(name, H, S, n_bands, sigma, settings, states, where)
-    order = np.argsort(levels.energies, kind="stable")
-    vectors = None if levels.states is None else levels.states[:, order]
-    levels = replace(levels, energies=levels.energies[order], states=vectors)
-    return _checked(levels, H, S, where, tolerance)
 
 
 def _found(

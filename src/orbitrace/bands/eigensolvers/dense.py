@@ -16,7 +16,16 @@ from orbitrace.physics.blocks import Values
 
 @dataclass(frozen=True)
 class Settings:
-    """Options: there are none."""
+    """Options of the dense solver.
+
+    Parameters
+    ----------
+    ill_threshold
+        Combinations of orbitals (eigenvectors of S) whose overlap is below it are left out; 0 leaves out none, and refuses an
+        S that is not positive definite. The number of levels then shrinks, and the highest ones move; 1e-4 is customary.
+    """
+
+    ill_threshold: float = 0.0
 
 
 def solve(
@@ -24,10 +33,12 @@ def solve(
     S: sparse.csr_matrix,
     n_bands: int | None,
     sigma: float | None,
-    settings: Settings,  # noqa: ARG001 part of the contract
+    settings: Settings,
     states: bool,
 ) -> Levels:
     """Levels of H c = E S c; see the contract of the room."""
+    if settings.ill_threshold > 0:
+        return _within(H.toarray(), S.toarray(), n_bands, sigma, settings.ill_threshold)
     full = H.toarray()
     first, last = _index_range(full, S, n_bands, sigma)
     standard, lower = _standard_form(full, S.toarray())
@@ -44,6 +55,21 @@ def solve(
         vectors = None if vectors is None else vectors[:, start : start + n_bands]
         first += start
     return Levels(energies, vectors, first_band=first, verified=True)
+
+
+def _within(H: Values, S: Values, n_bands: int | None, sigma: float | None, threshold: float) -> Levels:
+    """Levels within the combinations of orbitals whose overlap reaches a threshold (canonical orthogonalisation).
+
+    Source: P.-O. Loewdin, Adv. Quantum Chem. 5, 185 (1970).
+    """
+    overlaps, axes = linalg.eigh(S)
+    kept = axes[:, overlaps >= threshold] / np.sqrt(overlaps[overlaps >= threshold])
+    if kept.shape[1] < max(n_bands or 0, 1):
+        raise UnsuitedError(f"the threshold {threshold:g} leaves {kept.shape[1]} of {len(H)} combinations of orbitals")
+    energies, mix = linalg.eigh(kept.conj().T @ H @ kept)
+    first = 0 if sigma is None or n_bands is None else _nearest_run(energies, n_bands, sigma)
+    wanted = slice(first, None if n_bands is None else first + n_bands)
+    return Levels(energies[wanted], kept @ mix[:, wanted], first_band=first, verified=True)
 
 
 def _standard_form(H: Values, S: Values) -> tuple[Values, Values]:
