@@ -137,14 +137,10 @@ def band_structure(
         points, labels = kpoints.kpoints, kpoints.labels
     else:
         points = np.asarray(kpoints, dtype=np.float64).reshape(-1, 3)
-    started = time.perf_counter()
-    pencils = Pencil.channels(calculation)
-    solver = choose_solver(settings.solver, pencils[0].size)
-    fermi, record = _fermi(calculation, pencils, settings, progress)
     lattice = completed_lattice(calculation.structure)
     groups = projections(calculation, settings.projections)
     observers = _observers(groups, settings, path_directions(points, lattice, labels))
-    table = _levels(calculation, pencils, points, solver, fermi, settings, observers, progress)
+    fermi, table, record = solved(calculation, points, settings, observers, progress)
     return BandStructure(
         kpoints=points,
         energies=energies_of(table),
@@ -153,10 +149,26 @@ def band_structure(
         labels=tuple(labels),
         first_band=table[0][0].first_band,
         residuals=np.array([[_worst(levels) for levels in row] for row in table]),
-        record=record | _record(pencils, solver, table, settings, time.perf_counter() - started),
+        record=record,
         weights={p.kind: Projected(p.groups, observed_of(table, p.name)) for p in groups},
         velocities=observed_of(table, Velocities.name) if settings.velocities else None,
     )
+
+
+def solved(
+    calculation: Calculation,
+    points: Floats,
+    settings: Settings,
+    observers: Sequence[tuple[Observer, ...]],
+    progress: Progress | None = None,
+) -> tuple[float | None, list[list[Levels]], Record]:
+    """Fermi level, levels [n_spin][n_k] with what `observers` (some for each k) see in them, and the record of how."""
+    started = time.perf_counter()
+    pencils = Pencil.channels(calculation)
+    solver = choose_solver(settings.solver, pencils[0].size)
+    fermi, record = _fermi(calculation, pencils, settings, progress)
+    table = _levels(calculation, pencils, points, solver, fermi, settings, observers, progress)
+    return fermi, table, record | _record(pencils, solver, table, settings, time.perf_counter() - started)
 
 
 def path_directions(points: Floats, lattice: Floats, labels: Sequence[tuple[int, str]]) -> Floats:
