@@ -16,7 +16,7 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files"}
-PLANS = {"schema", "learning", "lineage", "setups", "twisting", "config", "layout", "discovery", "manifest"}
+PLANS = {"schema", "learning", "lineage", "setups", "twisting", "spectra", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "lineage": {"errors", "schema", "learning", "layout"},
     "setups": {"errors", "schema", "learning"},
     "twisting": {"schema", "physics"},
-    "config": {"errors", "schema", "learning", "setups", "twisting", "discovery", "lineage"},
+    "spectra": {"schema"},
+    "config": {"errors", "schema", "learning", "setups", "twisting", "spectra", "discovery", "lineage"},
     "physics": {"errors", "units"},
     **{room: GROUND | {"physics"} for room in READING | SPECTRA},
     "readers": GROUND | {"physics", "interchange"},
@@ -53,7 +54,8 @@ MAY_IMPORT = {
     "matching": GROUND | {"physics", "graphs", "bands", "interchange"},
     "stages": GROUND | {"matching"} | PLANS | {"physics"} | READING | LEARNING | SPECTRA | SHOWING | {"bilayers"},
     "serial": GROUND | PLANS | {"stages"},
-    "cli": GROUND | PLANS | {"stages", "serial", "ablation"},
+    "commands": GROUND | PLANS | {"stages"},
+    "cli": GROUND | PLANS | {"stages", "serial", "ablation", "commands"},
 }
 
 # Libraries that only some rooms may import.
@@ -64,8 +66,8 @@ ONLY_IN = {
     "zarr": {"graphs"},
     "h5py": {"interchange", "overlaps", "readers", "bands"},
     "ase": {"interchange", "bands", "report"},
-    "pydantic": {"schema", "learning", "setups", "twisting", "config", "models"},
-    "typer": {"cli"},
+    "pydantic": {"schema", "learning", "setups", "twisting", "spectra", "config", "models"},
+    "typer": {"cli", "commands"},
     "yaml": {"config"},
     "matplotlib": {"bands", "report"},
     "snakemake": set(),

@@ -10,17 +10,14 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Optional
 
 import typer
 
 from orbitrace import __version__
+from orbitrace.commands import spectra
+from orbitrace.commands.options import Code, Config, Folder, Name, Out, Settings, Shards, SomeShards, over, settings_of
 from orbitrace.errors import InputError
-
-if TYPE_CHECKING:
-    from orbitrace.schema import Section
-
-    S = TypeVar("S", bound=Section)
 
 app = typer.Typer(
     help="From raw DFT outputs to the bands of structures that DFT cannot reach.",
@@ -29,17 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Folder = Annotated[Path, typer.Argument(help="Folder with one or many raw DFT calculations, at any depth.")]
-Shards = Annotated[list[Path], typer.Argument(help="Shards (.zarr) that `orbitrace shard` wrote.")]
-SomeShards = Annotated[Optional[list[Path]], typer.Argument(help="Shards (.zarr) that `orbitrace shard` wrote.")]  # noqa: UP045
-Out = Annotated[Path, typer.Option("--out", help="What to write.")]
-Config = Annotated[Path | None, typer.Option("--config", help="Take the settings of this stage from a file like config.yaml.")]
-Settings = Annotated[
-    str | None, typer.Option("--settings", help="Settings of this stage as JSON; the workflow passes them so.")
-]
-Name = Annotated[str | None, typer.Option("--name", help="With --config: the model or target whose settings are meant.")]
-Code = Annotated[str | None, typer.Option(help="DFT code that wrote the files; recognised by itself if not given.")]
 
 
 def main() -> None:
@@ -75,26 +61,6 @@ def _options(
     pass
 
 
-def _settings(kind: type[S], stage: str, config: Path | None, text: str | None, name: str | None = None, **options: Any) -> S:
-    """Settings of a stage: those of --settings or --config, and over them the plain options that were given."""
-    from orbitrace import schema
-    from orbitrace.config import load
-
-    base: dict[str, Any] = {}
-    if text is not None:
-        base = schema.from_json(kind, text).model_dump()
-    elif config is not None:
-        base = load(config).settings_of(stage, {"model": name, "target": name}).model_dump()
-    return schema.section_from(kind, _over(base, options), f"orbitrace {stage}")
-
-
-def _over(base: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Settings with those options that were given put over them."""
-    nested = {key: _over(base.get(key, {}), value) for key, value in options.items() if isinstance(value, dict)}
-    plain = {key: value for key, value in options.items() if value is not None and not isinstance(value, dict)}
-    return {**base, **nested, **plain}
-
-
 @app.command()
 def scan(
     folder: Folder,
@@ -109,7 +75,7 @@ def scan(
     from orbitrace import stages
     from orbitrace.config import ScanSection
 
-    chosen = _settings(ScanSection, "scan", config, settings, shard_size=shard_size, fingerprint=fingerprint)
+    chosen = settings_of(ScanSection, "scan", config, settings, shard_size=shard_size, fingerprint=fingerprint)
     found = stages.scan(folder, out, chosen, code or "auto")
     print(f"{len(found.calculations)} calculations, {len(found.shards)} shards: {out}")
 
@@ -120,7 +86,7 @@ def read(folder: Folder, out: Out, code: Code = None, config: Config = None, set
     from orbitrace import stages
     from orbitrace.config import ReadSection
 
-    stages.read(folder, out, _settings(ReadSection, "read", config, settings, code=code))
+    stages.read(folder, out, settings_of(ReadSection, "read", config, settings, code=code))
 
 
 @app.command()
@@ -143,7 +109,7 @@ def shard(
     if (manifest is None) != (number is None):
         raise InputError("orbitrace shard", "--manifest without --shard, or the other way", "both or none of them")
     part = None if manifest is None or number is None else (manifest, number)
-    chosen = _settings(ShardSection, "shard", config, settings, on_bad=on_bad)
+    chosen = settings_of(ShardSection, "shard", config, settings, on_bad=on_bad)
     done = stages.shard(folder, out, chosen, part=part, code=code or "auto", quarantine=quarantine, workers=workers)
     for bad in done.quarantined:
         print(f"quarantined: {bad.cause}", file=sys.stderr)
@@ -171,7 +137,7 @@ def train(
 
     options = {"max_steps": max_steps, "max_minutes": max_minutes, "learning_rate": learning_rate, "seed": seed}
     given: dict[str, Any] = {"model": model, "init_from": init_from, "train": options}
-    stages.train(shards, out, _settings(LearnSection, "train", config, settings, name, **given), workdir)
+    stages.train(shards, out, settings_of(LearnSection, "train", config, settings, name, **given), workdir)
 
 
 @app.command()
@@ -194,7 +160,7 @@ def evaluate(
     from orbitrace import stages
     from orbitrace.config import EvaluateSection
 
-    chosen = _settings(EvaluateSection, "evaluate", config, settings, split=split, window=window)
+    chosen = settings_of(EvaluateSection, "evaluate", config, settings, split=split, window=window)
     if checkpoint is not None and (shards or reference) and predicted is None:
         table = stages.evaluate(checkpoint, shards or [], out, chosen, reference or [])
         if "note" in table:
@@ -229,10 +195,10 @@ def ablate(
 
     if runs and out is not None:
         options: dict[str, Any] = {"model": name, "max_steps": max_steps}
-        table = stages.ablate(runs, out, _settings(AblateSection, "ablate", config, settings, **options))
+        table = stages.ablate(runs, out, settings_of(AblateSection, "ablate", config, settings, **options))
     elif not runs and out is None and settings is None:
         whole = load(config or Path("config.yaml"))
-        changed = _over(whole.ablate.model_dump(), {"model": name, "max_steps": max_steps})
+        changed = over(whole.ablate.model_dump(), {"model": name, "max_steps": max_steps})
         section = schema.section_from(AblateSection, changed, "orbitrace ablate")
         whole = whole.model_copy(update={"ablate": section})
         table = serial.ablate(whole, lambda line: print(line, file=sys.stderr, flush=True))
@@ -274,7 +240,7 @@ def twist(
     given: dict[str, Any] = {"layer": layer, "top": top, "m": m, "n": n, "angle": angle, "angle_tolerance": angle_tolerance}
     given |= {"max_strain": max_strain, "strained": strained, "max_atoms": max_atoms, "stacking": stacking, "centre": centre}
     given |= {"distance": distance, "vacuum": vacuum, "relaxed": relaxed}
-    chosen = _settings(TwistSection, "twist", config, settings, name, **given)
+    chosen = settings_of(TwistSection, "twist", config, settings, name, **given)
     if search:
         rows = stages.twist_cells(chosen, limit, out)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -302,7 +268,7 @@ def overlap(
     from orbitrace import stages
     from orbitrace.config import OverlapSection
 
-    chosen = _settings(OverlapSection, "overlap", config, settings, way=way)
+    chosen = settings_of(OverlapSection, "overlap", config, settings, way=way)
     if shards and table is None and structure is None:
         stages.overlap_table(shards, out, chosen)
     elif table is not None and structure is not None and not shards:
@@ -324,31 +290,12 @@ def predict(
     from orbitrace import stages
     from orbitrace.config import PredictSection
 
-    _settings(PredictSection, "predict", config, settings)  # holds nothing yet but versions; refuses anything else
+    settings_of(PredictSection, "predict", config, settings)  # holds nothing yet but versions; refuses anything else
     stages.predict(checkpoint, structure, overlap, out)
 
 
-@app.command()
-def bands(
-    folder: Annotated[Path, typer.Argument(help="DeepH folder: a prediction, or what `orbitrace read` wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="HDF5 file, with a figure beside it; or a .png, .pdf or .svg figure.")],
-    reference: Annotated[str | None, typer.Option(help="DeepH folder of the DFT code, to compare with.")] = None,
-    solver: Annotated[str | None, typer.Option(help="auto, dense or shift_invert.")] = None,
-    n_bands: Annotated[int | None, typer.Option(help="Bands around the Fermi level.")] = None,
-    path: Annotated[str | None, typer.Option(help="Path such as GMKG; auto takes it from reference or lattice.")] = None,
-    density: Annotated[float | None, typer.Option(help="k points per 1/Å of the path.")] = None,
-    window: Annotated[tuple[float, float] | None, typer.Option(help="Energies shown, eV from the Fermi level.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the k points.")] = 1,
-    config: Config = None,
-    settings: Settings = None,
-) -> None:
-    """Compute bands along a path from a Hamiltonian and an overlap, and draw them."""
-    from orbitrace import stages
-    from orbitrace.config import BandsSection
-
-    given: dict[str, Any] = {"solver": solver, "n_bands": n_bands, "path": path, "density": density, "window": window}
-    chosen = _settings(BandsSection, "bands", config, settings, **given)
-    stages.bands(folder, out, chosen, Path(reference) if reference else None, workers)
+for _command in (spectra.bands, spectra.dos, spectra.unfold):
+    app.command()(_command)
 
 
 @app.command()
@@ -357,7 +304,7 @@ def report(out: Out = Path("results/report.html"), config: Config = Path("config
     from orbitrace import stages
     from orbitrace.config import Contents
 
-    stages.report(out, _settings(Contents, "report", config, settings))
+    stages.report(out, settings_of(Contents, "report", config, settings))
 
 
 @app.command()

@@ -12,43 +12,22 @@ job reruns when its own settings change, and only then.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from orbitrace import lineage
 from orbitrace.discovery import structures_in
 from orbitrace.errors import InputError
 from orbitrace.learning import LearnSection
-from orbitrace.schema import EnergyWindow, Name, Section, check_options, did_you_mean, plugin, refused, section_from
+from orbitrace.schema import EnergyWindow, Name, Section, did_you_mean, plugin, refused, section_from
 from orbitrace.setups import AblateSection, check_judges, section_of
+from orbitrace.spectra import BandsSection, DosSection, UnfoldSection
 from orbitrace.twisting import TwistSection, layer_hint
-
-NamedPoint = tuple[str, tuple[float, float, float]]
-
-
-# Names of points: capital letters with numbers. Which of them there are depends on the lattice.
-_LEG = re.compile(r"([A-ZΓΣΔΛ]\d*'?){2,}")
-_GAMMA = ("G", "Γ", "GAMMA", "gamma")  # the path of a molecule
-
-
-def _readable(path: str | tuple[NamedPoint | None, ...]) -> str | tuple[NamedPoint | None, ...]:
-    expected = "auto, names of points like GMKG with commas at breaks, or a list of [name, [k1, k2, k3]] with null at breaks"
-    if isinstance(path, str):
-        legs = [re.sub(r"[\s_–-]", "", leg) for leg in re.split(r"[,|]", path.replace("GAMMA", "G"))]
-        if path not in ("auto", *_GAMMA) and not all(_LEG.fullmatch(leg) for leg in legs):
-            raise refused(f"the path {path!r} cannot be read", expected, "Each part between breaks has two points at least")
-        return path
-    names = "".join("," if point is None else "x" for point in path)
-    if not all(len(leg) > 1 for leg in names.split(",")):
-        raise refused("a part of the path has less than two points", expected, "Each part between breaks has two at least")
-    return path
-
 
 Code = Annotated[str, plugin("readers", "auto")]
 
@@ -148,38 +127,13 @@ class PredictSection(Section):
     """Predicting a Hamiltonian."""
 
 
-class BandsSection(Section):
-    """Bands along a path."""
-
-    solver: Annotated[str, plugin("bands.eigensolvers", "auto")] = Field(
-        "auto", description="eigensolver; auto chooses by size"
-    )
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the eigensolver, checked by its own file")
-    fermi: Literal["auto", "file", "count"] = Field(
-        "auto", description="Fermi level of the DFT code, or from counting electrons; auto: the first if there is one"
-    )
-    n_bands: int | None = Field(None, gt=0, description="most bands, around the Fermi level; all of a small cell by default")
-    path: Annotated[str | tuple[NamedPoint | None, ...], AfterValidator(_readable)] = Field(
-        "auto",
-        description="path like GMKG, or a list of [name, [k1, k2, k3]] with null for a break; "
-        "auto takes it from the reference, else from the lattice",
-    )
-    density: float = Field(20.0, gt=0, description="k points per 1/Å of the path")
-    window: EnergyWindow = Field((-3.0, 3.0), description="energies shown, eV from the Fermi level")
-    formats: tuple[Literal["png", "pdf", "svg"], ...] = Field(("png",), min_length=1, description="formats of the figure")
-
-    @model_validator(mode="after")
-    def _options_of_the_solver(self) -> Self:
-        if self.options and self.solver == "auto":
-            raise refused("options without a solver", "a solver besides", "Options belong to one: name it in bands.solver")
-        check_options("bands.eigensolvers", self.solver, self.options)
-        return self
-
-
 class ReportSection(Section):
     """The report page."""
 
     title: str = Field("OrbiTrace", description="title of the page")
+    show: tuple[Literal["dos", "unfold"], ...] = Field(
+        (), description="what is computed of every target beside its bands, and shown: dos, unfold"
+    )
 
 
 class Contents(ReportSection):
@@ -206,6 +160,8 @@ class Config(Section):
     overlap: OverlapSection = OverlapSection()
     predict: PredictSection = PredictSection()
     bands: BandsSection = BandsSection()
+    dos: DosSection = DosSection()
+    unfold: UnfoldSection = UnfoldSection()
     report: ReportSection = ReportSection()
 
     def dataset_folder(self, dataset: str) -> Path:
@@ -220,6 +176,7 @@ class Config(Section):
         """What the report shows."""
         return Contents(
             title=self.report.title,
+            show=self.report.show,
             datasets=tuple(self.datasets),
             predictions={model: self.targets_of(model) for model in self.models},
             references=tuple(name for name, target in self.targets.items() if target.reference is not None),

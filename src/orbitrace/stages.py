@@ -9,13 +9,12 @@ and `predict` alone. Whatever is wrong with a file raises `InputError`, and no s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orbitrace import matching
 from orbitrace.config import (
-    BandsSection,
     Config,
     Contents,
     EvaluateSection,
@@ -28,14 +27,18 @@ from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.learning import LearnSection
 from orbitrace.setups import AblateSection
+from orbitrace.spectra import BandsSection, DosSection, SolverSection, UnfoldSection
 from orbitrace.twisting import TwistSection
 
 if TYPE_CHECKING:
+    from orbitrace.bands.dos import DensityOfStates
     from orbitrace.bilayers import Built
     from orbitrace.graphs.ingest import IngestReport
     from orbitrace.manifest import Manifest
     from orbitrace.physics.calculation import Calculation
     from orbitrace.physics.spectrum import Spectrum
+
+How = TypeVar("How")
 
 # The bands that the DFT code itself computed, in the folder of what was read.
 
@@ -239,8 +242,10 @@ def bands(
 
     `out` names the HDF5 file, or a figure beside which that file lies; `workers` processes share the k points.
     """
+    from dataclasses import replace
+
     from orbitrace import interchange
-    from orbitrace.bands import files, kpath, plot
+    from orbitrace.bands import files, kpath, plot, plot_weights
     from orbitrace.bands.spectrum import Settings, band_structure
 
     calculation = interchange.read_folder(folder)
@@ -250,14 +255,51 @@ def bands(
     else:
         wanted = None if settings.path == "auto" else settings.path
         path = kpath.band_path(calculation.structure, wanted, settings.density, calculation.hamiltonian.pairs)
-    n_bands = settings.n_bands and min(settings.n_bands, matching.n_bands(calculation))  # one setting for cells of all sizes
-    how = Settings(settings.solver, n_bands, fermi=settings.fermi, options=settings.options, n_workers=workers)
-    spectrum = band_structure(calculation, path, settings=how)
+    how = _how(Settings, settings, workers, n_bands=_at_most(settings.n_bands, calculation))
+    spectrum = band_structure(calculation, path, settings=replace(how, velocities=settings.velocities))
     compared = None if reference is None else matching.reference_bands(reference, spectrum)
     files.write_spectrum(out.with_suffix(".h5"), spectrum)
-    formats = settings.formats if out.suffix == ".h5" else (out.suffix.removeprefix("."),)
-    for suffix in formats:
-        plot.plot_bands(spectrum, out.with_suffix(f".{suffix}"), reference=compared, window=settings.window)
+    plot.plot_bands(spectrum, _figures(out, settings.formats), reference=compared, window=settings.window)
+    for kind, part in spectrum.weights.items():
+        plot_weights.plot_weights(spectrum, part, _figures(out, settings.formats, kind), settings.window)
+    return spectrum
+
+
+def dos(folder: Path, out: Path, settings: DosSection = DosSection(), workers: int = 1) -> DensityOfStates:
+    """DeepH folder -> density of states (HDF5), whole and projected, and figures beside it.
+
+    `out` names the HDF5 file, or a figure beside which that file lies; `workers` processes share the k points.
+    """
+    from orbitrace import interchange
+    from orbitrace.bands import files, plot_weights
+    from orbitrace.bands.dos import Settings, density_of_states
+
+    own = ("window", "width", "broadening", "method", "mesh", "spacing", "n_points", "vectors", "seed")
+    how = _how(Settings, settings, workers, **{name: getattr(settings, name) for name in own})
+    density = density_of_states(interchange.read_folder(folder), how)
+    files.write_dos(out.with_suffix(".h5"), density)
+    for kind in (None, *density.projected):
+        plot_weights.plot_dos(density, kind, _figures(out, settings.formats, kind))
+    return density
+
+
+def unfold(folder: Path, out: Path, settings: UnfoldSection = UnfoldSection(), workers: int = 1) -> Spectrum:
+    """DeepH folder -> bands unfolded onto the primitive lattice of a layer (HDF5), and figures beside them."""
+    import numpy as np
+
+    from orbitrace import interchange
+    from orbitrace.bands import files, plot_weights
+    from orbitrace.bands.spectrum import Settings
+    from orbitrace.bands.unfolding import UNFOLDED, unfold
+
+    calculation = interchange.read_folder(folder)
+    layer = None if settings.layer == "all" else settings.layer
+    path = None if settings.path == "auto" else settings.path
+    lattice = None if settings.lattice is None else np.array(settings.lattice)
+    how = _how(Settings, settings, workers, n_bands=_at_most(settings.n_bands, calculation))
+    spectrum = unfold(calculation, layer, path, settings.density, lattice, how)
+    files.write_spectrum(out.with_suffix(".h5"), spectrum)
+    plot_weights.plot_unfolded(spectrum, spectrum.weights[UNFOLDED], _figures(out, settings.formats), settings.window)
     return spectrum
 
 
@@ -297,6 +339,23 @@ def _scanned(folder: Path, settings: ScanSection, code: str, previous: Manifest 
 
     chosen = readers.markers() if code == "auto" else {code: plugins.load("readers", code).MARKERS}
     return manifests.scan(folder, chosen, previous, settings.shard_size, policy=settings.fingerprint, beside=readers.beside())
+
+
+def _how(kind: Callable[..., How], settings: SolverSection, workers: int, **more: Any) -> How:
+    """Settings of the room `bands` from a section."""
+    shared: dict[str, Any] = {name: getattr(settings, name) for name in ("solver", "options", "fermi")}
+    return kind(**shared, n_workers=workers, projections=getattr(settings, "projections", ()), **more)
+
+
+def _at_most(n_bands: int | None, calculation: Calculation) -> int | None:
+    """One setting for cells of all sizes."""
+    return n_bands and min(n_bands, matching.n_bands(calculation))
+
+
+def _figures(out: Path, formats: Sequence[str], kind: str | None = None) -> list[Path]:
+    """The figures that belong to an HDF5 file; that figure itself, if it is one that is named."""
+    suffixes = [f".{name}" for name in formats] if out.suffix == ".h5" else [out.suffix]
+    return [out.with_name(f"{out.stem}_{kind}{suffix}" if kind else f"{out.stem}{suffix}") for suffix in suffixes]
 
 
 def _write(file: Path, text: str) -> None:

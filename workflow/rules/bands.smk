@@ -5,6 +5,12 @@ rule bands:
     output:
         bands=BANDS,
         figures=expand(FIGURE, format=CONFIG.bands.formats, allow_missing=True),
+        projections=expand(
+            PROJECTED_FIGURE,
+            format=CONFIG.bands.formats,
+            projection=CONFIG.bands.projections,
+            allow_missing=True,
+        ),
     log:
         "logs/bands/{model}/{target}.log",
     benchmark:
@@ -22,6 +28,60 @@ rule bands:
     shell:
         "orbitrace bands {input.hamiltonian} --reference={input.reference} --out {output.bands} --workers {threads}"
         " --settings {params.settings:q} > {log} 2>&1"
+
+
+rule dos:
+    input:
+        PREDICTION,
+    output:
+        dos=DOS,
+        figures=expand(DOS_FIGURE, format=CONFIG.dos.formats, allow_missing=True),
+        projections=expand(
+            PROJECTED_DOS_FIGURE,
+            format=CONFIG.dos.formats,
+            projection=CONFIG.dos.projections,
+            allow_missing=True,
+        ),
+    log:
+        "logs/dos/{model}/{target}.log",
+    benchmark:
+        "results/benchmarks/dos/{model}/{target}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    params:
+        settings=settings_of("dos"),
+    message:
+        "Density of states of {wildcards.target} by {wildcards.model}"
+    shell:
+        "orbitrace dos {input} --out {output.dos} --workers {threads} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule unfold:
+    input:
+        PREDICTION,
+    output:
+        unfold=UNFOLD,
+        figures=expand(UNFOLD_FIGURE, format=CONFIG.unfold.formats, allow_missing=True),
+    log:
+        "logs/unfold/{model}/{target}.log",
+    benchmark:
+        "results/benchmarks/unfold/{model}/{target}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    params:
+        settings=settings_of("unfold"),
+    message:
+        "Bands of {wildcards.target} by {wildcards.model}, unfolded onto a layer"
+    shell:
+        "orbitrace unfold {input} --out {output.unfold} --workers {threads} --settings {params.settings:q} > {log} 2>&1"
 
 
 rule evaluate_target:

@@ -11,12 +11,16 @@ from orbitrace.layout import (
     ABLATION,
     BANDS,
     CHECKPOINT,
+    DOS,
+    DOS_FIGURE,
     FIGURE,
     MANIFEST,
     MODEL_EVALUATION,
     OVERLAP,
     OVERLAP_TABLE,
     PREDICTION,
+    PROJECTED_DOS_FIGURE,
+    PROJECTED_FIGURE,
     QUARANTINE,
     REFERENCE,
     REPORT,
@@ -26,6 +30,8 @@ from orbitrace.layout import (
     SHARD,
     STRUCTURE,
     TARGET_EVALUATION,
+    UNFOLD,
+    UNFOLD_FIGURE,
     shard_name,
 )
 from orbitrace.manifest import read_digests
@@ -231,6 +237,11 @@ def shown(wildcards):
         ],
         "models": expand(MODEL_EVALUATION, model=CONFIG.models),
         "bands": [BANDS.format(model=m, target=t) for m, t in pairs],
+        "more": [
+            {"dos": DOS, "unfold": UNFOLD}[what].format(model=m, target=t)
+            for what in CONFIG.report.show
+            for m, t in pairs
+        ],
         "targets": [
             TARGET_EVALUATION.format(model=m, target=t)
             for m, t in pairs

@@ -51,6 +51,8 @@ class Settings:
         Divisions, or by default at most `spacing` 1/Å between points.
     solver, options
         Eigensolver of method ``levels``, by name, and its options.
+    fermi
+        The Fermi level of the calculation, or counted; ``auto``: the first if there is one.
     n_points
         Energies.
     vectors, seed
@@ -68,6 +70,7 @@ class Settings:
     spacing: float = SPACING
     solver: str = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
+    fermi: Literal["auto", "file", "count"] = "auto"
     n_points: int = 1001
     vectors: int = 8
     seed: int = 0
@@ -167,8 +170,10 @@ def _check(settings: Settings) -> None:
 
 def _fermi(calculation: Calculation, pencils: Sequence[Pencil], settings: Settings) -> float:
     """The Fermi level, eV: of the calculation, or counted."""
-    if calculation.fermi_level is not None:
+    if settings.fermi != "count" and calculation.fermi_level is not None:
         return calculation.fermi_level
+    if settings.fermi == "file":
+        raise InputError("fermi: file", "the calculation brings no Fermi level", "one", "Use fermi: count")
     electron_count(calculation)
     return find_fermi_level(
         calculation, pencils, solver=settings.solver, n_workers=settings.n_workers, options=settings.options

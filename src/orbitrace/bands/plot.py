@@ -66,17 +66,26 @@ def plot_bands(
         If a suffix is unknown, the window is empty, or the reference follows another path.
     """
     files = [files] if isinstance(files, Path) else list(files)
+    check_files(files, window)
+    style: Any = STYLE
+    with rc_context(style):
+        save(draw_bands(spectrum, reference, window, names, title), files)
+
+
+def check_files(files: Sequence[Path], window: tuple[float, float]) -> None:
+    """Refuse formats that are not known, and an empty window."""
     for file in files:
         if file.suffix.lower() not in FORMATS:
             raise InputError(file, f"unknown format {file.suffix!r}", f"one of {', '.join(FORMATS)}")
     if not window[0] < window[1]:
         raise InputError("window", f"{window}", "two ascending energies")
-    style: Any = STYLE
-    with rc_context(style):
-        figure = draw_bands(spectrum, reference, window, names, title)
-        for file in files:
-            with replacing(file) as part:
-                figure.savefig(part, dpi=300, bbox_inches="tight", pad_inches=0.04)
+
+
+def save(figure: Figure, files: Sequence[Path]) -> None:
+    """Write a figure to files, each whole or not at all."""
+    for file in files:
+        with replacing(file) as part:
+            figure.savefig(part, dpi=300, bbox_inches="tight", pad_inches=0.04)
 
 
 def draw_bands(
@@ -85,12 +94,24 @@ def draw_bands(
     """The figure itself."""
     figure = Figure(figsize=(4.2, 3.6))
     axes = figure.subplots()
-    ticks = _ticks(spectrum)
     if reference is not None:
         lines = {"lw": 0.9, "ls": "-", "zorder": 2}
         _draw(axes, reference, _on_path(reference, spectrum), window, REFERENCE_COLOURS, names[1], lines)
     lines = {"lw": 1.3, "ls": "-" if reference is None else (0, (3.2, 1.6)), "zorder": 3}
     _draw(axes, spectrum, spectrum.distances, window, COLOURS, names[0] if reference is not None else "", lines)
+    frame_path(axes, spectrum, window)
+    if title:
+        axes.set_title(title, fontsize=10, pad=18 if reference is not None else 6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=4, handlelength=2.2, columnspacing=1.5, borderpad=0.2
+        )
+    return figure
+
+
+def frame_path(axes: Axes, spectrum: Spectrum, window: tuple[float, float]) -> None:
+    """Named points below the axes, lines above them, and the Fermi level."""
+    ticks = named_ticks(spectrum)
     axes.axhline(0.0, color="#999999", lw=0.6, ls=":", zorder=1)
     for x, _ in ticks:
         axes.axvline(x, color="#bbbbbb", lw=0.6, zorder=0)
@@ -99,13 +120,6 @@ def draw_bands(
     axes.set_xlim((0.0, length) if length > 0 else (-0.5, 0.5))
     axes.set_ylim(*window)
     axes.set_ylabel(r"$E - E_\mathrm{F}$ (eV)" if spectrum.fermi_level is not None else "$E$ (eV)")
-    if title:
-        axes.set_title(title, fontsize=10, pad=18 if reference is not None else 6)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=4, handlelength=2.2, columnspacing=1.5, borderpad=0.2
-        )
-    return figure
 
 
 def _draw(
@@ -122,7 +136,7 @@ def _draw(
     for s, channel in enumerate(spectrum.energies - (spectrum.fermi_level or 0.0)):
         shown = channel[:, (channel.max(axis=0) >= window[0]) & (channel.min(axis=0) <= window[1])]
         label = " ".join(part for part in (name, spins[s]) if part)
-        for leg in _legs(spectrum):
+        for leg in legs_of(spectrum):
             if len(leg) == 1:
                 axes.hlines(shown[leg[0]], -0.25, 0.25, color=colours[s], label=label, **lines)
             elif shown.shape[1]:
@@ -131,14 +145,14 @@ def _draw(
             label = ""
 
 
-def _legs(spectrum: Spectrum) -> list[Floats]:
+def legs_of(spectrum: Spectrum) -> list[Floats]:
     """Numbers of the k points of each part of the path between breaks."""
     named = {place for place, _ in spectrum.labels}
     breaks = [k + 1 for k in range(len(spectrum.kpoints) - 1) if k in named and k + 1 in named]
     return list(np.split(np.arange(len(spectrum.kpoints)), breaks))
 
 
-def _ticks(spectrum: Spectrum) -> list[tuple[float, str]]:
+def named_ticks(spectrum: Spectrum) -> list[tuple[float, str]]:
     """Places and names of the named points; the two names at a break share one place."""
     ticks: list[tuple[float, str]] = []
     distances = spectrum.distances
@@ -154,7 +168,7 @@ def _ticks(spectrum: Spectrum) -> list[tuple[float, str]]:
 
 def _on_path(reference: Spectrum, spectrum: Spectrum) -> Floats:
     """Distances of the reference's k points, stretched leg by leg onto our path."""
-    theirs, ours = _ticks(reference), _ticks(spectrum)
+    theirs, ours = named_ticks(reference), named_ticks(spectrum)
     if [name for _, name in theirs] != [name for _, name in ours]:
         paths = ["-".join(name for _, name in ticks) or "unnamed" for ticks in (theirs, ours)]
         raise InputError(

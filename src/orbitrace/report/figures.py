@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -18,7 +18,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from orbitrace.bands.dos import DensityOfStates
 from orbitrace.bands.plot import COLOURS, REFERENCE_COLOURS, draw_bands
+from orbitrace.bands.plot_weights import FILL, draw_dos, draw_unfolded, draw_weights
+from orbitrace.bands.projections import Projected
 from orbitrace.physics.spectrum import Spectrum
 from orbitrace.physics.structure import Floats, Ints, Structure
 from orbitrace.report.results import Row
@@ -35,6 +38,7 @@ _COLOURS = {
     **dict(zip(REFERENCE_COLOURS, ("--ink", "--muted"), strict=True)),
     "#999999": "--muted",
     "#bbbbbb": "--rule",
+    FILL: "--rule",
 }
 # Untyped, because a type checker wants every key as a literal where it is used.
 _STYLE: Any = {
@@ -80,6 +84,30 @@ def bands_figure(spectrum: Spectrum, own: Spectrum | None, window: tuple[float, 
         figure = draw_bands(_plain(spectrum), reference, window, ("predicted", "DFT"), "")
         _fit(figure, 4.4, 4.0)
         return _svg(figure, "Band structure" + ("" if own is None else ", predicted and computed by DFT"))
+
+
+def weights_figure(spectrum: Spectrum, part: Projected, window: tuple[float, float]) -> str:
+    """Fat bands: bands as high as their weights."""
+    return _framed(lambda: draw_weights(_plain(spectrum), part, window, ""), "Weights of the bands", 4.4, 4.0)
+
+
+def unfolded_figure(spectrum: Spectrum, part: Projected, window: tuple[float, float]) -> str:
+    """Bands unfolded onto a layer."""
+    return _framed(lambda: draw_unfolded(_plain(spectrum), part, window, ""), "Unfolded bands", 4.4, 4.0)
+
+
+def dos_figure(dos: DensityOfStates, kind: str | None) -> str:
+    """Density of states, with its parts by one kind of projection."""
+    return _framed(lambda: draw_dos(dos, kind, ""), "Density of states", 4.4, 3.2)
+
+
+def _framed(draw: Callable[[], Figure], label: str, width: float, height: float) -> str:
+    """A figure of the room `bands` with a frame around it."""
+    frame = {"axes.spines.top": True, "axes.spines.right": True, "xtick.major.size": 0 if height > width else 2}
+    with mpl.rc_context(_STYLE | frame | {"path.simplify": True}):
+        figure = draw()
+        _fit(figure, width * len(figure.axes), height)
+        return _svg(figure, label)
 
 
 def states_figure(energies: Floats, errors: Floats, rmse: float) -> str:

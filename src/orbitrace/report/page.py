@@ -96,6 +96,7 @@ def _target(prediction: Prediction, notes: list[str]) -> dict[str, Any]:
         "model": prediction.model,
         "bands": _figure(seen.bands),
         "states": _figure(seen.states),
+        "more": [_figure(picture) for picture in seen.more],
         "structure": _figure(seen.structure),
         "facts": _target_facts(prediction, seen),
         "missing": _target_missing(prediction, seen),

@@ -136,8 +136,8 @@ class Prediction:
         Whether the DFT code computed it too.
     place
         Folder of the prediction, for people to read.
-    hamiltonian, bands, own_bands
-        Where the predicted blocks, their bands, and those of the DFT code are (or will be).
+    hamiltonian, bands, own_bands, dos, unfold
+        Where the predicted blocks, their bands, those of the DFT code, density of states and unfolded bands are (or will be).
     info, reference_info
         What the DeepH folders of prediction and reference say of themselves.
     """
@@ -149,6 +149,8 @@ class Prediction:
     hamiltonian: Path
     bands: Path
     own_bands: Path
+    dos: Path
+    unfold: Path
     info: Mapping[str, Any] | None = None
     reference_info: Mapping[str, Any] | None = None
     evaluation: Evaluation | None = None
@@ -295,6 +297,8 @@ def _prediction(root: Path, model: str, target: str, has_reference: bool, notes:
         hamiltonian=hamiltonian,
         bands=root / layout.BANDS.format(**names),
         own_bands=reference / "bands.h5",
+        dos=root / layout.DOS.format(**names),
+        unfold=root / layout.UNFOLD.format(**names),
         info=attempt(notes, lambda: _json(hamiltonian / "info.json")),
         reference_info=attempt(notes, lambda: _json(reference / "info.json")) if has_reference else None,
         evaluation=attempt(notes, lambda: read_evaluation(evaluation)) if has_reference else None,

@@ -9,7 +9,9 @@ import numpy as np
 
 from orbitrace import interchange
 from orbitrace.bands.compare import BandErrors, compare_bands
-from orbitrace.bands.files import read_spectrum
+from orbitrace.bands.files import read_dos, read_spectrum
+from orbitrace.bands.spectrum import BandStructure
+from orbitrace.bands.unfolding import UNFOLDED
 from orbitrace.config import EvaluateSection
 from orbitrace.errors import InputError
 from orbitrace.physics.orbitals import SYMBOLS
@@ -37,6 +39,7 @@ class Pictures:
     bands: Picture | None
     states: Picture | None
     structure: Picture | None
+    more: tuple[Picture, ...]
     facts: tuple[tuple[str, str], ...]
     not_compared: str
 
@@ -50,7 +53,8 @@ def pictures(prediction: Prediction, notes: list[str]) -> Pictures:
     errors = _errors(spectrum, own, _window(prediction)) if spectrum and own else None
     states = _states(spectrum, own, errors) if spectrum and own and errors else None
     facts = (*_atoms(structure), *_fermi_levels(prediction, spectrum, own), *_facts(spectrum), *_error_facts(errors))
-    return Pictures(bands, states, _structure(structure) if structure else None, facts, not_compared)
+    more = (*_fat_bands(prediction, spectrum), *_unfolded(prediction, notes), *_densities(prediction, notes))
+    return Pictures(bands, states, _structure(structure) if structure else None, more, facts, not_compared)
 
 
 def _spectrum(file: Path, notes: list[str]) -> Spectrum | None:
@@ -86,6 +90,40 @@ def _shown(spectrum: Spectrum, window: tuple[float, float]) -> tuple[float, floa
     lower = window[0] if spectrum.first_band == 0 else max(window[0], lowest - margin)
     upper = min(window[1], highest + margin)
     return (lower, upper) if lower < upper else (lowest - 1, highest + 1)
+
+
+def _fat_bands(prediction: Prediction, spectrum: Spectrum | None) -> list[Picture]:
+    """The bands with their weights, for each kind of projection that was asked for."""
+    if not isinstance(spectrum, BandStructure):
+        return []
+    window = _shown(spectrum, _window(prediction))
+    words = "The same bands, as high as the share (Mulliken) of each {} in the state."
+    return [
+        Picture(figures.weights_figure(spectrum, part, window), words.format(kind)) for kind, part in spectrum.weights.items()
+    ]
+
+
+def _unfolded(prediction: Prediction, notes: list[str]) -> list[Picture]:
+    """The effective band structure of a layer."""
+    spectrum = _spectrum(prediction.unfold, notes)
+    if not isinstance(spectrum, BandStructure) or UNFOLDED not in spectrum.weights:
+        return []
+    part, layer = spectrum.weights[UNFOLDED], spectrum.record.get("layer", "the layer")
+    words = f"Bands unfolded onto the primitive lattice of {layer}: the area of a dot is how much the state has of this k."
+    return [Picture(figures.unfolded_figure(spectrum, part, _shown(spectrum, _window(prediction))), words)]
+
+
+def _densities(prediction: Prediction, notes: list[str]) -> list[Picture]:
+    """Densities of states, whole and by each kind of projection that tells groups apart."""
+    dos = attempt(notes, lambda: read_dos(prediction.dos)) if prediction.dos.exists() else None
+    if dos is None:
+        return []
+    kinds = [kind for kind, part in dos.projected.items() if len(part.groups) > 1]
+    words = f"Density of states, broadened by Gaussians of {1000 * dos.width:g} meV"
+    return [
+        Picture(figures.dos_figure(dos, kind), f"{words}, and its parts by {kind}." if kind else f"{words}.")
+        for kind in kinds or [None]
+    ]
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------------

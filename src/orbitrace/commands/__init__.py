@@ -1,0 +1,1 @@
+"""Sub-commands of the command line that fill files of their own, and the options that all sub-commands share."""
