@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from orbitrace import __version__, stages
-from orbitrace.cli import _over, _settings, app, main
+from orbitrace.cli import app, main
+from orbitrace.commands.options import over, settings_of
 from orbitrace.config import BandsSection
 from orbitrace.learning import LearnSection
 from orbitrace.schema import to_json
 
 STAGES = [
     *("scan", "read", "shard", "train", "evaluate", "ablate", "twist"),
-    *("overlap", "predict", "bands", "report", "convert", "status"),
+    *("overlap", "predict", "bands", "dos", "unfold", "report", "convert", "status"),
 ]
 
 
@@ -106,17 +107,17 @@ def test_a_negative_distance_is_refused(monkeypatch, capsys, tmp_path):
 def test_plain_options_win_over_a_file_and_a_file_over_defaults(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("datasets: {a: {}}\nmodels: {m: {datasets: [a]}}\nbands: {density: 7, path: GM}\n")
-    settings = _settings(BandsSection, "bands", file, None, path="GK", density=None)
+    settings = settings_of(BandsSection, "bands", file, None, path="GK", density=None)
     assert settings == BandsSection(density=7, path="GK")
 
 
 def test_rules_pass_the_same_settings_as_a_configuration(tmp_path):
     settings = LearnSection.model_validate({"network": {"layers": 2}, "train": {"seed": 4}})
-    assert _settings(LearnSection, "train", None, to_json(settings)) == settings
+    assert settings_of(LearnSection, "train", None, to_json(settings)) == settings
 
 
 def test_options_reach_into_nested_settings():
-    assert _over({"train": {"seed": 1, "ema": 0.5}}, {"train": {"seed": 2, "ema": None}}) == {"train": {"seed": 2, "ema": 0.5}}
+    assert over({"train": {"seed": 1, "ema": 0.5}}, {"train": {"seed": 2, "ema": None}}) == {"train": {"seed": 2, "ema": 0.5}}
 
 
 def test_scan_says_what_it_found(monkeypatch, capsys, tmp_path, example):

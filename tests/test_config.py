@@ -95,7 +95,11 @@ def test_the_smallest_configuration_names_a_data_set_and_a_model():
             {"solver": "shift_invert", "options": {"block": "wide"}},
             ["option block of shift_invert is 'wide'", "integer"],
         ),
-        ("bands", {"solver": "dense", "options": {"block": 8}}, ["unknown option 'block' of dense", "Expected none"]),
+        (
+            "bands",
+            {"solver": "dense", "options": {"block": 8}},
+            ["unknown option 'block' of dense", "Expected one of ill_threshold"],
+        ),
         ("bands.options", {"block": 8}, ["bands: options without a solver", "name it in bands.solver"]),
         ("bands.path", "G-M;K", ["bands.path: the path 'G-M;K' cannot be read", "GMKG"]),
         ("bands.path", "gmkg", ["bands.path: the path 'gmkg' cannot be read"]),

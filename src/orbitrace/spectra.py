@@ -53,7 +53,8 @@ class SolverSection(Section):
     @model_validator(mode="after")
     def _options_of_the_solver(self) -> Self:
         if self.options and self.solver == "auto":
-            raise refused("options without a solver", "a solver besides", "Options belong to one: name it in `solver`")
+            own = type(self).__name__.removesuffix("Section").lower()
+            raise refused("options without a solver", "a solver besides", f"Options belong to one: name it in {own}.solver")
         check_options("bands.eigensolvers", self.solver, self.options)
         return self
 

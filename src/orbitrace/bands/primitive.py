@@ -110,8 +110,9 @@ def _shortest(layer: Structure) -> Floats:
     rarest = min(layer.elements, key=lambda z: int((layer.numbers == z).sum()))
     same = np.flatnonzero(layer.numbers == rarest)
     around = np.stack(np.meshgrid(*([-1, 0, 1] if p else [0] for p in layer.pbc), indexing="ij"), axis=-1).reshape(-1, 3)
-    steps = (layer.positions[same] - layer.positions[same[0]])[None] + (around @ layer.lattice)[:, None]
-    candidates = np.concatenate([steps.reshape(-1, 3), layer.lattice])
+    turns = (layer.positions[same] - layer.positions[same[0]]) @ np.linalg.inv(layer.lattice)
+    steps = (turns - np.round(turns))[None] + around[:, None]
+    candidates = np.concatenate([steps.reshape(-1, 3) @ layer.lattice, layer.lattice])
     forward = np.round((candidates @ np.linalg.inv(layer.lattice)).sum(axis=1), 4)  # of equal ones, along the cell's own
     candidates = candidates[np.lexsort((-forward, np.round(np.linalg.norm(candidates, axis=1), 3)))]
     trees = _trees(layer)

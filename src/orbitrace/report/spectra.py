@@ -118,7 +118,7 @@ def _densities(prediction: Prediction, notes: list[str]) -> list[Picture]:
     dos = attempt(notes, lambda: read_dos(prediction.dos)) if prediction.dos.exists() else None
     if dos is None:
         return []
-    kinds = [kind for kind, part in dos.projected.items() if len(part.groups) > 1]
+    kinds: list[str | None] = [kind for kind, part in dos.projected.items() if len(part.groups) > 1]
     words = f"Density of states, broadened by Gaussians of {1000 * dos.width:g} meV"
     return [
         Picture(figures.dos_figure(dos, kind), f"{words}, and its parts by {kind}." if kind else f"{words}.")
