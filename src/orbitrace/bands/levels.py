@@ -98,17 +98,21 @@ def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
         levels = eigensolvers.solve(
             ask.solver, H, S, n, ask.sigma, ask.options, states=ask.states, where=where, tolerance=ask.tolerance
         )
-        more = _missing(levels, ask)
+        more = _missing(levels, ask, pencil.size)
         if n is None or n == pencil.size or more == 0:
             seen = observed(ask.observers, pencil, k, S, levels.energies, levels.states)
             return cut(replace(levels, states=None, observed=seen), ask.bands, where)
         n += 2 * more + 4
 
 
-def _missing(levels: Levels, ask: Ask) -> int:
+def _missing(levels: Levels, ask: Ask, size: int) -> int:
     """How many levels lack, on the side where most do, of what was asked for; a guess for a window."""
-    if ask.window is not None and (levels.energies[0] > ask.window[0] or levels.energies[-1] < ask.window[1]):
-        return len(levels.energies) // 2
+    if ask.window is not None:
+        n, first = len(levels.energies), levels.first_band
+        below = levels.energies[0] > ask.window[0] and first != 0
+        above = levels.energies[-1] < ask.window[1] and (first is None or first + n < size)
+        if below or above:
+            return n // 2
     if ask.bands is None or levels.first_band is None:
         return 0
     first, last = ask.bands

@@ -150,13 +150,10 @@ def _found(
         levels = solver.solve(H, S, n_bands, sigma, chosen, states)
         return replace(levels, solver=name)
     except UnsuitedError as reason:
-        if H.shape[0] > DENSE_LIMIT:
-            raise InputError(
-                where,
-                f"{name} gives up: {reason}",
-                "levels that it can find",
-                f"Move sigma, ask for fewer bands, or use the solver 'dense' ({H.shape[0]} orbitals)",
-            ) from reason
+        if name == "dense" or H.shape[0] > DENSE_LIMIT:
+            other = f"Move sigma, ask for fewer bands, or use the solver 'dense' ({H.shape[0]} orbitals)"
+            remedy = "Change its options" if name == "dense" else other
+            raise InputError(where, f"{name} gives up: {reason}", "levels that it can find", remedy) from reason
         dense = plugins.load(ROOM, "dense")
         levels = dense.solve(H, S, n_bands, sigma, dense.Settings(), states)
         return replace(levels, solver="dense")
