@@ -98,3 +98,10 @@ def test_a_window_outside_the_spectrum_is_refused_with_where_the_bands_are(cryst
         band_structure(crystal, K_POINT, settings=Settings(solver, window=window))
     sentence = str(refused.value)
     assert f"window: no band between {window[0] + crystal.fermi_level:.3f} and" in sentence and words in sentence
+
+
+def test_levels_at_zero_energy_are_no_accident():
+    """At the Dirac point of a model without on-site energies H c vanishes, and with it what residuals are compared with."""
+    c = replace(repeated(graphene(), (2, 2, 1)), fermi_level=0.0)
+    bands = band_structure(c, [[2 / 3, -2 / 3, 0.0], [2 / 3, 1 / 3, 0.0]])
+    assert (abs(bands.energies) < 1e-12).sum() == 4 and bands.residuals.max() < 1e-8

@@ -1,5 +1,6 @@
 """Spectra on disk: what is written is what is read, and nothing half-written is left."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 from tight_binding import graphene, honeycomb
 
-from orbitrace.bands.files import read_spectrum, write_spectrum
+from orbitrace.bands import dos
+from orbitrace.bands.files import read_dos, read_spectrum, write_dos, write_spectrum
 from orbitrace.bands.kpath import band_path
-from orbitrace.bands.spectrum import BandStructure, band_structure
+from orbitrace.bands.spectrum import BandStructure, Settings, band_structure
 from orbitrace.errors import InputError
 from orbitrace.physics.spectrum import Spectrum
 
@@ -71,3 +73,32 @@ def test_files_that_hold_no_spectrum_are_refused(tmp_path: Path):
     ):
         with pytest.raises(InputError, match=f"{file.name}: {message}"):
             read_spectrum(file)
+
+
+def test_weights_and_velocities_are_read_as_they_were_written(tmp_path: Path):
+    settings = Settings(projections=("element", "orbital"), velocities=True)
+    bands = band_structure(graphene(), band_path(honeycomb(), "GK"), settings=settings)
+    write_spectrum(tmp_path / "bands.h5", bands)
+    read = read_spectrum(tmp_path / "bands.h5")
+    assert isinstance(read, BandStructure) and np.array_equal(read.velocities, bands.velocities)
+    assert list(read.weights) == ["element", "orbital"]
+    for kind, part in bands.weights.items():
+        assert read.weights[kind].groups == part.groups and np.array_equal(read.weights[kind].values, part.values)
+
+
+def test_a_density_of_states_is_read_as_it_was_written(tmp_path: Path):
+    file = tmp_path / "dos.h5"
+    for how in (dos.Settings(projections=("shell",)), dos.Settings(method="kpm", vectors=4, width=0.3)):
+        density = dos.density_of_states(graphene(), replace(how, mesh=(3, 3, 1), n_points=21))
+        write_dos(file, density)
+        read = read_dos(file)
+        for name in ("energies", "density", "error"):
+            assert np.array_equal(getattr(read, name), getattr(density, name)), name
+        assert (read.fermi_level, read.width, read.divisions) == (density.fermi_level, density.width, (3, 3, 1))
+        assert read.record == density.record and list(read.projected) == list(density.projected)
+    with pytest.raises(
+        InputError, match=r"dos.h5: format orbitrace density of states, version 1. Expected orbitrace spectrum"
+    ):
+        read_spectrum(file)
+    with pytest.raises(InputError, match=r"none.h5: there is no such file. Expected a density of states in HDF5"):
+        read_dos(tmp_path / "none.h5")

@@ -23,7 +23,7 @@ from scipy import fft, linalg, sparse
 
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.eigensolvers import check_overlap
-from orbitrace.bands.factors import Factor, SingularError, factor
+from orbitrace.bands.factors import AUTO, Factor, SingularError, factor
 from orbitrace.bands.levels import point
 from orbitrace.bands.projections import Projection
 from orbitrace.errors import InputError
@@ -91,7 +91,7 @@ def spectral_density(pencil: Pencil, k: Floats, ask: Moments) -> SpectralDensity
     where = point(k)
     check_overlap(S, where)
     try:
-        inverse = factor("superlu", S)
+        inverse = factor(AUTO, S)
     except SingularError as reason:
         raise InputError(where, f"the overlap cannot be factorised: {reason}", "a positive definite one") from reason
     centre, half = _spectrum(H, S, inverse)

@@ -88,6 +88,10 @@ def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
     InputError
         What the eigensolvers' door raises; it names k.
     """
+    if ask.observers and ask.options.get("accuracy") == "values":
+        raise InputError(
+            "accuracy: values", "weights or velocities, which need states", "accuracy: states", "Or leave them out"
+        )
     H, S = pencil.at(k)
     where = point(k)
     n = ask.n_bands

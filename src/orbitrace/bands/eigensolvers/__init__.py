@@ -31,6 +31,7 @@ from orbitrace.physics.structure import Floats
 ROOM = "bands.eigensolvers"
 DENSE_LIMIT = 5000  # orbitals up to which LAPACK takes over what a sparse solver declines (complex: 1.2 GB, minutes)
 TOLERANCE = 1e-8  # largest ||H c - E S c|| / (||H c|| + |E| ||S c||), and deviation of C^H S C from 1
+AT_ZERO = 1e-6  # of the largest element of H: a state with a smaller H c (a level at 0 eV) counts as if it had this one
 VALUES_TOLERANCE = 0.1  # largest residual where only energies are accurate: their errors are of second order in it
 
 
@@ -167,7 +168,8 @@ def _checked(levels: Levels, H: sparse.csr_matrix, S: sparse.csr_matrix, where: 
         return levels
     hc, sc = H @ levels.states, S @ levels.states
     scale = np.linalg.norm(hc, axis=0) + np.abs(levels.energies) * np.linalg.norm(sc, axis=0)
-    residuals = np.linalg.norm(hc - sc * levels.energies, axis=0) / np.maximum(scale, np.finfo(float).tiny)
+    least = max(AT_ZERO * float(np.abs(H.data).max(initial=0.0)), float(np.finfo(float).tiny))
+    residuals = np.linalg.norm(hc - sc * levels.energies, axis=0) / np.maximum(scale, least)
     skew = np.abs(levels.states.conj().T @ sc - np.eye(len(levels.energies))).max()
     limit = tolerance if levels.accuracy == "states" else max(tolerance, VALUES_TOLERANCE)
     for what, value, most in (("a residual", residuals.max(), limit), ("an overlap of states wrong by", skew, tolerance)):
