@@ -13,7 +13,10 @@ from orbitrace import layout
 from orbitrace.ablation import Run, tabulate
 from orbitrace.ablation import write as write_table
 from orbitrace.bands.compare import compare_bands
-from orbitrace.bands.files import write_spectrum
+from orbitrace.bands.dos import DensityOfStates
+from orbitrace.bands.files import write_dos, write_spectrum
+from orbitrace.bands.projections import Projected
+from orbitrace.bands.spectrum import BandStructure
 from orbitrace.errors import InputError
 from orbitrace.physics.structure import Structure
 from orbitrace.report import write_report
@@ -453,3 +456,33 @@ def test_a_page_without_ablation_has_no_section_of_it_and_a_damaged_one_is_named
     assert "Ablation" not in Reader(page(tmp_path)).text
     tree.write_json(tmp_path / layout.ABLATION.format(model="small"), {"rows": []})
     assert "ablation.json: is damaged: no sets, seeds in it" in Reader(page(tmp_path)).text
+
+
+def test_densities_fat_bands_and_unfolded_bands_are_shown_where_they_were_computed(tmp_path):
+    tree.write_all(tmp_path)
+    spectrum = tree.bands()
+    values = np.full((*spectrum.energies.shape, 2), 0.5)
+    parts = {"layer": Projected(("layer 1", "layer 2"), values)}
+    fat = BandStructure(**vars(spectrum), record={"layer": "layer 1"}, weights=parts)
+    write_spectrum(tmp_path / layout.BANDS.format(**KNOWN), fat)
+    unfolded = replace(fat, weights={"unfolded": Projected(("layer 1",), values[..., :1])})
+    write_spectrum(tmp_path / layout.UNFOLD.format(**KNOWN), unfolded)
+    energies = np.linspace(-2, 2, 11)
+    density = DensityOfStates(
+        energies, np.ones((1, 11)), 0.0, 0.05, (3, 3, 1), {"layer": Projected(("layer 1", "layer 2"), np.ones((1, 11, 2)) / 2)}
+    )
+    write_dos(tmp_path / layout.DOS.format(**KNOWN), density)
+    html = page(tmp_path)
+    for label in ("Weights of the bands", "Unfolded bands", "Density of states"):
+        assert html.count(f'aria-label="{label}"') == 1
+    text = Reader(html).text
+    assert "as high as the share (Mulliken) of each layer in the state" in text
+    assert "Bands unfolded onto the primitive lattice of layer 1" in text
+    assert "broadened by Gaussians of 50 meV, and its parts by layer" in text
+
+
+def test_a_damaged_density_of_states_is_named_on_the_page(tmp_path):
+    tree.write_all(tmp_path)
+    (tmp_path / layout.DOS.format(**KNOWN)).write_text("no HDF5")
+    text = Reader(page(tmp_path)).text
+    assert "dos.h5: cannot be read as HDF5" in text and "Density of states" not in text

@@ -10,7 +10,7 @@ import pytest
 
 from orbitrace import evaluation, interchange, matching, readers, stages
 from orbitrace.bands.fermi import fermi_level
-from orbitrace.bands.files import read_spectrum
+from orbitrace.bands.files import read_dos, read_spectrum
 from orbitrace.config import BandsSection, OverlapSection, ScanSection, ShardSection
 from orbitrace.errors import InputError
 from orbitrace.graphs.shards import open_shard, write_shard
@@ -19,6 +19,7 @@ from orbitrace.physics.calculation import Spin
 from orbitrace.physics.orbitals import Basis
 from orbitrace.physics.structure import Structure
 from orbitrace.report.results import read_evaluation
+from orbitrace.spectra import DosSection, UnfoldSection
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +206,34 @@ def test_shards_with_two_bases_for_one_element_are_refused_by_calculation(shard,
     with pytest.raises(InputError, match=r"other.zarr: mine/007: C has the basis .* 3.0000 Å.*as in the shards before it"):
         stages.overlap_table([shard, other], tmp_path / "overlap.npz")
     assert not (tmp_path / "overlap.npz").exists()
+
+
+def test_densities_of_states_are_written_with_a_figure_of_each_projection(example, tmp_path):
+    stages.read(example / "references/AB", tmp_path / "AB")
+    settings = DosSection(mesh=(6, 6, 1), projections=("layer", "shell"), formats=("svg",), width=0.2)
+    stages.dos(tmp_path / "AB", tmp_path / "dos.h5", settings)
+    found = read_dos(tmp_path / "dos.h5")
+    assert found.projected["layer"].groups == ("layer 1", "layer 2") and found.record["k_points"] == 20
+    assert np.allclose(
+        found.projected["layer"].values[..., 0], found.projected["layer"].values[..., 1], atol=1e-6
+    )  # AB: by symmetry
+    assert {path.name for path in tmp_path.iterdir()} == {"AB", "dos.h5", "dos.svg", "dos_layer.svg", "dos_shell.svg"}
+
+
+def test_bands_keep_weights_and_velocities_if_told_so(example, tmp_path):
+    stages.read(example / "references/AB", tmp_path / "AB")
+    settings = BandsSection(path="GK", density=5, projections=("layer",), velocities=True)
+    stages.bands(tmp_path / "AB", tmp_path / "bands.h5", settings)
+    found = read_spectrum(tmp_path / "bands.h5")
+    assert np.allclose(found.weights["layer"].values.sum(axis=-1), 1.0, rtol=0, atol=1e-10)
+    assert found.velocities.shape == (*found.energies.shape, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {"AB", "bands.h5", "bands.png", "bands_layer.png"}
+
+
+def test_bands_of_a_twist_are_unfolded_onto_its_layers(example, tmp_path):
+    stages.read(example / "references/twisted_1_2", tmp_path / "twist")
+    stages.unfold(tmp_path / "twist", tmp_path / "unfold.png", UnfoldSection(layer=2, path="KG", density=2, n_bands=30))
+    found = read_spectrum(tmp_path / "unfold.h5")
+    assert found.record["layer"] == "layer 2" and found.record["primitive_cells"] == 7
+    assert found.energies.shape[2] == 30 and found.weights["unfolded"].values.max() > 0.9
+    assert {path.name for path in tmp_path.iterdir()} == {"twist", "unfold.h5", "unfold.png"}
