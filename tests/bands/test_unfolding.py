@@ -10,6 +10,7 @@ from tight_binding import graphene, honeycomb, slater_koster
 from orbitrace import readers
 from orbitrace.bands.bloch import Pencil
 from orbitrace.bands.levels import Ask, levels_at
+from orbitrace.bands.primitive import primitive_of
 from orbitrace.bands.projections import projection
 from orbitrace.bands.spectrum import Settings, band_structure
 from orbitrace.bands.supercell import repeated
@@ -17,6 +18,8 @@ from orbitrace.bands.unfolding import UNFOLDED, layer_primitive, spectral_weight
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation
 from orbitrace.physics.structure import Structure
+from orbitrace.physics.twist import graphene as graphene_layer
+from orbitrace.physics.twist import twisted_bilayer
 
 K_POINT = np.array([0.17, 0.31, 0.0])
 RIPPLE = np.array([[0.0, 0.1, 0.2], [0.05, 0.0, -0.1]])  # Å
@@ -107,6 +110,18 @@ def test_displaced_atoms_still_belong_to_their_sites(shared_data: Path):
         primitive = layer_primitive(c, 1)
         assert primitive.n_cells in (4, 7) and 0.02 < primitive.displacement < 0.2
         assert primitive.structure(c.structure).n_atoms == 2
+
+
+@pytest.mark.parametrize("vibration", [0.0, 0.04])
+def test_the_cells_of_the_magic_angle_are_found_in_vibrating_layers_too(vibration):
+    s = twisted_bilayer(graphene_layer(), 31, 32, 3.35)
+    heights = s.positions[:, 2]
+    noise = np.random.default_rng(0).normal(scale=vibration, size=s.positions.shape)
+    moved = Structure(s.positions + noise, s.lattice, s.numbers, s.pbc)
+    for atoms in (heights < heights.mean(), heights > heights.mean()):
+        primitive = primitive_of(moved, np.flatnonzero(atoms))
+        assert primitive.n_cells == 2977
+        assert np.allclose(np.linalg.norm(primitive.lattice[:2], axis=1), 2.46, rtol=0, atol=1e-4)
 
 
 def test_atoms_outside_the_cell_and_another_origin_change_nothing(crystal):
