@@ -476,7 +476,7 @@ def test_densities_fat_bands_and_unfolded_bands_are_shown_where_they_were_comput
     for label in ("Weights of the bands", "Unfolded bands", "Density of states"):
         assert html.count(f'aria-label="{label}"') == 1
     text = Reader(html).text
-    assert "as high as the share (Mulliken) of each layer in the state" in text
+    assert "divided between the parts by layer as their shares" in text
     assert "Bands unfolded onto the primitive lattice of layer 1" in text
     assert "broadened by Gaussians of 50 meV, and its parts by layer" in text
 

@@ -29,7 +29,7 @@ def names(axes) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_ribbons_are_as_high_as_the_weights(bands):
+def test_ribbons_are_as_high_as_the_weights_and_lie_on_each_other(bands):
     part = bands.weights["orbital"]
     (axes,) = draw_weights(bands, part, WINDOW, "graphene").axes
     assert names(axes) == ["C s", "C py", "C pz", "C px"]
@@ -42,6 +42,9 @@ def test_ribbons_are_as_high_as_the_weights(bands):
         heights = corners[:leg, 1] - corners[leg:, 1][::-1]
         expected = HIGHEST * 60 * np.clip(part.values[0, :leg, 0, group], 0, 1)
         assert np.allclose(heights, expected, rtol=0, atol=1e-9)
+        if group:
+            assert np.allclose(corners[leg:, 1][::-1], below, rtol=0, atol=1e-9)
+        below = corners[:leg, 1]
 
 
 def test_of_many_groups_the_heaviest_are_drawn(bands):

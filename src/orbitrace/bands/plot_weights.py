@@ -34,7 +34,7 @@ def plot_weights(
     window: tuple[float, float] = (-3.0, 3.0),
     title: str = "",
 ) -> None:
-    """Draw fat bands: each band as high as the weight of a group, in the colour of the group.
+    """Draw fat bands: a ribbon about each band, divided between the groups by their weights.
 
     Parameters
     ----------
@@ -85,9 +85,11 @@ def draw_weights(spectrum: Spectrum, part: Projected, window: tuple[float, float
     panels = figure.subplots(1, len(spectrum.energies), squeeze=False, sharey=True)[0]
     groups = _heaviest(spectrum, part, window)
     for s, axes in enumerate(panels):
+        shares = HIGHEST * (window[1] - window[0]) * np.clip(part.values[s][..., groups], 0.0, 1.0)
+        tops = np.cumsum(shares, axis=-1) - shares.sum(axis=-1, keepdims=True) / 2
         for place, group in enumerate(groups):
             colour = GROUP_COLOURS[place % SHOWN]
-            _ribbons(axes, spectrum, s, part.values[s, :, :, group], window, colour)
+            _ribbons(axes, spectrum, s, tops[..., place] - shares[..., place], tops[..., place], window, colour)
             axes.plot([], [], lw=4, color=colour, label=part.groups[group])
         frame_path(axes, spectrum, window)
     _head(panels, title)
@@ -141,20 +143,20 @@ def draw_dos(dos: DensityOfStates, kind: str | None, title: str) -> Figure:
     return figure
 
 
-def _ribbons(axes: Axes, spectrum: Spectrum, s: int, weights: Floats, window: tuple[float, float], colour: str) -> None:
-    """Bands of one spin as ribbons whose height follows the weights [n_k, n_bands]."""
+def _ribbons(
+    axes: Axes, spectrum: Spectrum, s: int, low: Floats, high: Floats, window: tuple[float, float], colour: str
+) -> None:
+    """Ribbons along the bands of one spin, from `low` to `high` above each of them: [n_k, n_bands], eV."""
     energies = spectrum.energies[s] - (spectrum.fermi_level or 0.0)
     shown = np.flatnonzero((energies.max(axis=0) >= window[0]) & (energies.min(axis=0) <= window[1]))
-    half = HIGHEST * (window[1] - window[0]) / 2 * np.clip(weights, 0.0, 1.0)
     ribbons = []
     for leg in legs_of(spectrum):
         x = spectrum.distances[leg]
         for band in shown:
-            middle, up = energies[leg, band], half[leg, band]
-            there, back = np.column_stack([x, middle + up]), np.column_stack([x, middle - up])
+            middle = energies[leg, band]
+            there, back = np.column_stack([x, middle + high[leg, band]]), np.column_stack([x, middle + low[leg, band]])
             ribbons.append(np.concatenate([there, back[::-1]]))
-            axes.plot(x, middle, color=MUTED, lw=0.25, zorder=1)
-    axes.add_collection(PolyCollection(ribbons, facecolors=colour, edgecolors="none", alpha=0.6))
+    axes.add_collection(PolyCollection(ribbons, facecolors=colour, edgecolors="none", alpha=0.8))
 
 
 def _heaviest(spectrum: Spectrum, part: Projected, window: tuple[float, float]) -> list[int]:

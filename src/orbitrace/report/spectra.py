@@ -97,7 +97,7 @@ def _fat_bands(prediction: Prediction, spectrum: Spectrum | None) -> list[Pictur
     if not isinstance(spectrum, BandStructure):
         return []
     window = _shown(spectrum, _window(prediction))
-    words = "The same bands, as high as the share (Mulliken) of each {} in the state."
+    words = "The same bands as ribbons, divided between the parts by {} as their shares (Mulliken) in each state are."
     return [
         Picture(figures.weights_figure(spectrum, part, window), words.format(kind)) for kind, part in spectrum.weights.items()
     ]
