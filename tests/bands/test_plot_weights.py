@@ -34,6 +34,7 @@ def test_ribbons_are_as_high_as_the_weights_and_lie_on_each_other(bands):
     (axes,) = draw_weights(bands, part, WINDOW, "graphene").axes
     assert names(axes) == ["C s", "C py", "C pz", "C px"]
     assert len(axes.collections) == 4  # one for each group
+    below = np.zeros(0)
     for group, ribbons in enumerate(axes.collections):
         paths = ribbons.get_paths()
         assert len(paths) == 2 * bands.energies.shape[2]  # parts of the path, bands
