@@ -66,12 +66,13 @@ def rotations(vectors: Floats, l_max: int) -> list[Floats]:
         [n, 2l+1, 2l+1] orthogonal, for each l = 0..l_max.
     """
     x, y, z = np.asarray(vectors, dtype=np.float64).T
-    theta, phi = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
+    tilt, turn = _waves(np.arctan2(np.hypot(x, y), z), l_max), _waves(np.arctan2(y, x), l_max)
     result = []
     for l in range(l_max + 1):
-        quarter = _quarter_turn(l)
-        # Q = Rz(phi) Ry(theta), and Ry = A Rz A^T with A the quarter turn that takes z to y.
-        result.append(_turn_z(phi, quarter @ _turn_z(theta, np.broadcast_to(quarter.T, (len(theta), *quarter.shape)))))
+        own = slice(l_max - l, l_max + l + 1)
+        # Q = Rz(phi) Ry(theta)
+        tilted = np.concatenate([tilt[0][:, own], tilt[1][:, own]], axis=1) @ _about_y(l)
+        result.append(_turn_z(turn[0][:, own], turn[1][:, own], tilted.reshape(len(x), 2 * l + 1, 2 * l + 1)))
     return result
 
 
@@ -84,14 +85,30 @@ def wigner(rotation: Floats, l_max: int) -> list[Floats]:
     return [sign**l * _nearest_orthogonal(solution) for l, solution in enumerate(solutions)]
 
 
-def _turn_z(angles: Floats, right: Floats) -> Floats:
-    """D^l(Rz(angle)) times a matrix: [n], [n, 2l+1, k] -> [n, 2l+1, k]."""
-    l = right.shape[1] // 2
-    m = np.arange(-l, l + 1)
+def _waves(angles: Floats, l_max: int) -> tuple[Floats, Floats]:
+    """cos(m a) and sin(m a), m = -l_max..l_max, of some angles: [n, 2 l_max + 1] each."""
+    multiples = angles[:, None] * np.arange(l_max + 1)
+    cosines, sines = np.cos(multiples), np.sin(multiples)
+    return np.concatenate([cosines[:, :0:-1], cosines], axis=1), np.concatenate([-sines[:, :0:-1], sines], axis=1)
+
+
+def _turn_z(cosines: Floats, sines: Floats, right: Floats) -> Floats:
+    """D^l of rotations about z times a matrix: two [n, 2l+1] of `_waves`, [n, 2l+1, k] -> [n, 2l+1, k]."""
     # Row m mixes with row -m: cos(m(phi + a)) = cos(m a) cos(m phi) - sin(m a) sin(m phi), and likewise for the sine.
-    cosines, sines = np.cos(angles[:, None] * m), np.sin(angles[:, None] * m)
     turned: Floats = cosines[:, :, None] * right - sines[:, :, None] * right[:, ::-1]
     return turned
+
+
+@cache
+def _about_y(l: int) -> Floats:
+    """D^l of rotations about y from cosines and sines of m times their angle: [2 (2l+1), (2l+1)^2].
+
+    Ry = A Rz A^T with A the quarter turn that takes z to y.
+    """
+    quarter = _quarter_turn(l)
+    even = quarter[:, :, None] * quarter.T[None]  # [a, m, b]
+    odd = -quarter[:, :, None] * quarter.T[None, ::-1]
+    return np.concatenate([even, odd], axis=1).transpose(1, 0, 2).reshape(2 * (2 * l + 1), -1)
 
 
 @cache
