@@ -15,7 +15,7 @@ import orbitrace
 ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "units", "plugins", "files"}
+GROUND = {"errors", "units", "plugins", "files", "memory"}
 PLANS = {"schema", "learning", "lineage", "setups", "twisting", "spectra", "config", "layout", "discovery", "manifest"}
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "errors": set(),
     "units": set(),
     "files": set(),
+    "memory": set(),
     "layout": set(),
     "plugins": {"errors"},
     "discovery": {"errors"},

@@ -283,15 +283,21 @@ def predict(
     structure: Annotated[Path, typer.Option(help="Structure file, or a DeepH folder.")],
     overlap: Annotated[Path, typer.Option(help="Folder with its overlap matrix.")],
     out: Out,
+    pairs: Annotated[int | None, typer.Option(help="Atom pairs that a process has in memory at a time.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="auto, cpu or gpu.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share a large structure.")] = 1,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Predict the Hamiltonian of a structure and write it, with the overlap, as a DeepH folder."""
+    """Predict the Hamiltonian of a structure and write it, with the overlap, as a DeepH folder.
+
+    A large structure is predicted in tiles; if it is killed, the same command goes on from the last finished tile.
+    """
     from orbitrace import stages
     from orbitrace.config import PredictSection
 
-    settings_of(PredictSection, "predict", config, settings)  # holds nothing yet but versions; refuses anything else
-    stages.predict(checkpoint, structure, overlap, out)
+    chosen = settings_of(PredictSection, "predict", config, settings, pairs=pairs, accelerator=accelerator)
+    stages.predict(checkpoint, structure, overlap, out, chosen, workers)
 
 
 for _command in (spectra.bands, spectra.dos, spectra.unfold):

@@ -126,6 +126,11 @@ class OverlapSection(Section):
 class PredictSection(Section):
     """Predicting a Hamiltonian."""
 
+    pairs: int = Field(
+        20000, gt=0, description="atom pairs that a process has in memory at a time, of local networks; about 0.4 GB"
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where it runs")
+
 
 class ReportSection(Section):
     """The report page."""

@@ -19,6 +19,7 @@ from orbitrace.config import (
     Contents,
     EvaluateSection,
     OverlapSection,
+    PredictSection,
     ReadSection,
     ScanSection,
     ShardSection,
@@ -219,8 +220,18 @@ def overlap(structure: Path, table: Path, out: Path, settings: OverlapSection = 
     interchange.write_overlap_folder(out, atoms, basis, blocks, matching.electrons(atoms, basis))
 
 
-def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calculation:
-    """Checkpoint, structure, its overlap (with H0, if the network learned H - H0) -> DeepH folder `out` with H."""
+def predict(
+    checkpoint: Path,
+    structure: Path,
+    overlap: Path,
+    out: Path,
+    settings: PredictSection = PredictSection(),
+    workers: int = 1,
+) -> Calculation:
+    """Checkpoint, structure, its overlap (with H0, if the network learned H - H0) -> DeepH folder `out` with H.
+
+    `workers` processes share the tiles of a large structure; what a killed prediction goes on from lies beside `out`.
+    """
     from orbitrace import __version__, interchange, prediction
     from orbitrace.physics.calculation import Calculation, Provenance
 
@@ -228,7 +239,9 @@ def predict(checkpoint: Path, structure: Path, overlap: Path, out: Path) -> Calc
     own, basis, blocks, n_electrons = interchange.read_overlap_folder(overlap)
     matching.check_same_structure(own, atoms, overlap, structure)
     initial = interchange.read_initial_folder(overlap)
-    h = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial)
+    device = prediction.device_of(settings.accelerator)
+    how = prediction.How(settings.pairs, workers, device, out.with_name(f".{out.name}.tiles"), progress=True)
+    h = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial, how)
     made = Provenance("orbitrace", __version__, str(checkpoint))
     calculation = Calculation(atoms, basis, h, blocks, None, n_electrons, matching.spin_of(h, blocks), made, initial)
     interchange.write_folder(out, calculation)

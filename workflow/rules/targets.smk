@@ -90,4 +90,4 @@ rule predict:
         "Hamiltonian of {wildcards.target}, predicted by {wildcards.model}"
     shell:
         "orbitrace predict --checkpoint {input.checkpoint} --structure {input.structure:q} --overlap {input.overlap}"
-        " --out {output} --settings {params.settings:q} > {log} 2>&1"
+        " --out {output} --workers {threads} --settings {params.settings:q} > {log} 2>&1"

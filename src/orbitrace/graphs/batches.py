@@ -70,8 +70,8 @@ class Group:
 class Batch:
     """Several graphs as one; `graph` [n_atoms] says which one an atom belongs to.
 
-    `transposed` [elements of all blocks]: where the Hermitian partner of each element of H stands; `signs`: which sign it has
-    there, None where all are +1. `pencils`: H and S of each structure, if all samples have theirs.
+    `transposed` [elements of all blocks]: where the Hermitian partner of each element of H stands, empty in a part of a graph;
+    `signs`: which sign it has there, None where all are +1. `pencils`: H and S of each structure, if all samples have theirs.
     """
 
     n_atoms: int
@@ -104,8 +104,8 @@ class Batch:
         return torch.cat([_labels(g.residual).reshape(-1) for g in self.groups])
 
 
-def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Batch:
-    """One batch of several samples. Geometry is subtracted in float64 before it is cast to `dtype`."""
+def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32, whole: bool = True) -> Batch:
+    """One batch of several samples, which are whole graphs or not. Geometry is subtracted in float64 before it is cast."""
     graphs = [s.graph for s in samples]
     atoms = np.concatenate([[0], np.cumsum([len(g.element) for g in graphs])])
     edges = np.concatenate([[0], np.cumsum([len(g.source) for g in graphs])])
@@ -119,7 +119,8 @@ def collate(samples: Sequence[Sample], dtype: torch.dtype = torch.float32) -> Ba
         group, slot = _group(kind, samples, atoms, edges, tensor)
         groups.append(group)
         slots.append(slot)
-    transposed, signs = _hermitian(kinds, groups, slots, samples[0].spin)
+    nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+    transposed, signs = _hermitian(kinds, groups, slots, samples[0].spin) if whole else nothing
     ratio = tensor([g.ratio for g in graphs])
     n_l = min(len(g.rotations) for g in graphs)
     return Batch(

@@ -35,7 +35,7 @@ class BlockGroup:
     members
         [g] number of the atom (on-site), or of the edge.
     partners
-        [g] place, in the group of the reverse kind, of the block of (j, i, -R).
+        [g] place, in the group of the reverse kind, of the block of (j, i, -R); empty in a part of a graph.
     """
 
     kind: Kind
@@ -71,15 +71,18 @@ class Graph:
     groups: list[BlockGroup]
 
 
-def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int) -> Graph:
+def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int, whole: bool = True) -> Graph:
     """The graph of a structure over the pairs of its overlap; the order of elements is that of `basis`.
+
+    If it is not to be `whole` but a part of a larger one, reverse pairs may be missing, and its groups name no partners.
 
     Raises
     ------
     InputError
         If the overlap lacks an on-site block, or one of the two directions of a pair.
     """
-    _check_whole(structure, overlap)
+    if whole:
+        check_whole(structure, overlap)
     place = {z: k for k, z in enumerate(basis.elements)}
     element = np.array([place[int(z)] for z in structure.numbers], dtype=np.int64)
     edges = np.flatnonzero(~overlap.onsite)
@@ -94,11 +97,12 @@ def make_graph(structure: Structure, basis: Basis, overlap: Blocks, l_max: int) 
         lengths,
         lengths / (cutoffs[pairs[:, 3]] + cutoffs[pairs[:, 4]]),
         rotations(vectors, l_max),
-        _groups(element, overlap),
+        _groups(element, overlap, whole),
     )
 
 
-def _check_whole(structure: Structure, overlap: Blocks) -> None:
+def check_whole(structure: Structure, overlap: Blocks) -> None:
+    """Refuse an overlap that lacks an on-site block, or one of the two directions of a pair, with an InputError."""
     alone = np.flatnonzero(overlap.reverse < 0)
     if len(alone):
         *r, i, j = overlap.pairs[alone[0]].tolist()
@@ -109,20 +113,26 @@ def _check_whole(structure: Structure, overlap: Blocks) -> None:
         raise InputError("the overlap", f"atom {bare[0]} has no on-site block", "one for every atom (counted from 0)")
 
 
-def _groups(element: Ints, overlap: Blocks) -> list[BlockGroup]:
+def _groups(element: Ints, overlap: Blocks, whole: bool) -> list[BlockGroup]:
     onsite = overlap.onsite
     i, j = overlap.pairs[:, 3], overlap.pairs[:, 4]
     edge_number = np.cumsum(~onsite) - 1
-    kinds = np.stack([element[i], np.where(onsite, -1, element[j])], axis=1)
+    n = int(element.max(initial=0)) + 2
+    codes = element[i] * n + np.where(onsite, 0, element[j] + 1)
     place = np.zeros(overlap.n_pairs, dtype=np.int64)
     found: list[tuple[Kind, Ints]] = []
-    for e, f in np.unique(kinds, axis=0):
-        blocks = np.flatnonzero((kinds == (e, f)).all(axis=1))
+    for code in np.unique(codes).tolist():
+        blocks = np.flatnonzero(codes == code)
         place[blocks] = np.arange(len(blocks))
-        found.append(((int(e),) if f < 0 else (int(e), int(f)), blocks))
+        e, f = divmod(code, n)
+        found.append(((e,) if f == 0 else (e, f - 1), blocks))
+    nobody = np.zeros(0, dtype=np.int64)
     return [
         BlockGroup(
-            kind, blocks, i[blocks].astype(np.int64) if len(kind) == 1 else edge_number[blocks], place[overlap.reverse[blocks]]
+            kind,
+            blocks,
+            i[blocks].astype(np.int64) if len(kind) == 1 else edge_number[blocks],
+            place[overlap.reverse[blocks]] if whole else nobody,
         )
         for kind, blocks in found
     ]

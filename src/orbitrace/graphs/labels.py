@@ -215,15 +215,16 @@ class Labeller:
         hamiltonian: Blocks | None = None,
         name: str = "",
         initial: Blocks | None = None,
+        whole: bool = True,
     ) -> Sample:
-        """One structure, with labels if its H (and, where the target needs it, H0) is given.
+        """One structure, or a part of one, with labels if its H (and, where the target needs it, H0) is given.
 
         Raises
         ------
         InputError
             If H and overlap are not over the same pairs, or H0 is needed and missing.
         """
-        graph = make_graph(structure, self.basis, overlap, self.l_max)
+        graph = make_graph(structure, self.basis, overlap, self.l_max, whole)
         residual = None
         if hamiltonian is not None:
             _check_pairs(hamiltonian, overlap, name or "structure")
@@ -236,6 +237,11 @@ class Labeller:
         """What is added to the network's part of H, eV. Raises InputError if the target needs H0 and it is missing."""
         reference = self._reference(structure, overlap)
         return projected(self.split.known(reference, doubled(overlap, self.spin), initial, where), self.spin)
+
+    def check_initial(self, overlap: Blocks, initial: Blocks | None, where: str) -> None:
+        """Raise what `known` would."""
+        if self.split.target == "residual":
+            self.split.check_initial(initial, doubled(overlap, self.spin), where)
 
     def _reference(self, structure: Structure, overlap: Blocks) -> Blocks:
         """The part of H that lengths and elements alone tell, eV: two-centre part, and what is invariant of each atom."""

@@ -71,6 +71,11 @@ class Split:
             return reference.with_values(reference.values + _initial(initial, overlap, where).values)
         return shifted(reference, overlap, -self.zero) if self.zero else reference
 
+    def check_initial(self, initial: Blocks | None, overlap: Blocks, where: str) -> None:
+        """Raise what `known` would."""
+        if self.target == "residual":
+            _initial(initial, overlap, where)
+
 
 ABSOLUTE = Split()
 

@@ -116,7 +116,8 @@ def _read(file: Path) -> Blocks:
             raise ValueError("shapes and boundaries that contradict each other")
         if not np.isfinite(values).all():
             raise ValueError("values that are not finite numbers")
-        return Blocks.sorted(pairs, shapes, values.astype(np.complex128 if np.iscomplexobj(values) else np.float64))
+        number = np.complex128 if np.iscomplexobj(values) else np.float64
+        return Blocks.sorted(pairs, shapes, values.astype(number, copy=False))
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise InputError(file, f"damaged, or not blocks of the DeepH 2026 format ({error})", remedy=REMEDY) from error
 
@@ -143,6 +144,8 @@ def _shapes(pairs: Pairs, header: Header) -> Ints:
 
 
 def _real(file: Path, blocks: Blocks) -> Blocks:
+    if not np.iscomplexobj(blocks.values):
+        return blocks
     if np.any(blocks.values.imag):
         raise InputError(file, "complex values", "real ones, because there is no non-collinear spin", REMEDY)
     return blocks.with_values(np.ascontiguousarray(blocks.values.real))

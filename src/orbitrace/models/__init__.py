@@ -9,6 +9,9 @@ A model file supplies
 
 It returns normalised irreps (scale 1) of every block; labels, scales, assembly of blocks, Hermiticity, losses, the training
 loop, checkpoints and prediction are shared.
+
+A local network also says what it does step by step (`BlockNetwork.step`, `read`), so that large structures are predicted in
+tiles: atoms hear of each other between two steps only, where the tiles have handed on their features.
 """
 
 from __future__ import annotations
@@ -46,16 +49,48 @@ class Output:
     traces: list[Tensor]
 
 
+@dataclass(frozen=True)
+class State:
+    """What is known of atoms and pairs between two steps of a network, as plain numbers.
+
+    Parameters
+    ----------
+    nodes
+        [n_atoms, width] features of the atoms.
+    edges
+        [n_edges, width] features of the pairs; None where they follow from the batch alone.
+    """
+
+    nodes: Tensor
+    edges: Tensor | None
+
+
 class BlockNetwork(nn.Module):
     """What every network is: a map from batches to the normalised irreps of their blocks.
 
     A model says what it lacks: `local` is False if a block feels atoms outside a receptive field, and `independent_directions`
-    True if the two directions of a pair are trained apart; their mean is what it predicts in any case.
+    True if the two directions of a pair are trained apart; their mean is what it predicts in any case. `bytes_per_pair` is
+    about the memory that it takes without gradients, 0 if it does not say.
+
+    The same in steps, for a local network: `forward(batch)` equals ``read(state, batch)`` after
+    ``state = step(k, state, batch)`` for k = 0 .. steps - 1. Within one of them, an atom or a pair hears of the features of
+    its own atom, pairs and their other ends alone. A batch may then be a tile (`graphs.tiles`): its first `n_atoms` atoms
+    with all their pairs, after them the atoms at the other ends.
     """
 
     l_max: int
+    steps: int
     local: bool = True
     independent_directions: bool = False
+    bytes_per_pair: int = 0
+
+    def step(self, number: int, state: State | None, batch: Batch) -> State:
+        """Features of the first `n_atoms` atoms and of all pairs, from those of all atoms and pairs; None at first."""
+        raise NotImplementedError
+
+    def read(self, state: State, batch: Batch) -> Output:
+        """Normalised irreps of the blocks, after the last step."""
+        raise NotImplementedError
 
     def __call__(self, batch: Batch) -> Output:
         """`forward`, with its type."""

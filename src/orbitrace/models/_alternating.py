@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from orbitrace.graphs.batches import Batch, Group
 from orbitrace.graphs.irreps import BlockIrreps, block_irreps
 from orbitrace.graphs.spin import SpinKind
-from orbitrace.models import BlockNetwork, Output
+from orbitrace.models import BlockNetwork, Output, State
 from orbitrace.nets.layout import Features, Layout, rotate_in, rotate_out, to_frames
 from orbitrace.nets.pointwise import EntryLinear
 from orbitrace.nets.radial import RadialNetwork
@@ -33,6 +33,7 @@ from orbitrace.nets.tracegrad import TraceGrad, Use
 from orbitrace.physics.orbitals import Basis
 
 ADDED = 8  # channels of an irrep that the settings lack and the blocks need
+AT_ONCE = 13  # as many times the features of a pair are in memory at most, measured
 
 Branch = Literal["none", "trace", "gate", "grad", "tracegate", "tracegrad"]
 
@@ -166,6 +167,9 @@ class Alternating(BlockNetwork):
             }
         )
         self.traces = nn.ModuleDict(self._trace_decoders(basic_blocks)) if settings.traces else None
+        self.steps = settings.blocks
+        size = torch.get_default_dtype().itemsize
+        self.bytes_per_pair = AT_ONCE * size * sum((2 * l + 1) * n for n, l, _ in layout.entries)
 
     def _trace_decoders(self, n: int) -> dict[str, nn.Module]:
         """Four layers from the invariants of all updates to the traces of the basic blocks."""
@@ -179,24 +183,78 @@ class Alternating(BlockNetwork):
 
     def forward(self, batch: Batch) -> Output:
         """Normalised irreps of every block of the batch."""
-        frames = to_frames(batch.rotations)
-        radial = self.radial(batch.ratio, batch.element[batch.source], batch.element[batch.target])
+        frames, radial = self._geometry(batch)
         edges = self._first_edges(radial)
         nodes = self._first_nodes(batch)
         ends = self._ends(nodes, batch, frames)
-        node_z, edge_z = [], []
-        for k, update in enumerate(cast("list[Update]", list(self.updates))):
-            nodes = update.update_nodes(nodes, ends, edges, radial, batch, frames)
-            if update.node_tracegrad is not None:
-                nodes, z = update.node_tracegrad(nodes)
-                node_z.append(z)
-            ends = self._ends(self.to_edges(nodes) if k == len(self.updates) - 1 else nodes, batch, frames)
-            edges = update.update_edges(ends, edges, radial, batch, frames)
-            if update.edge_tracegrad is not None:
-                edges, z = update.edge_tracegrad(edges)
-                edge_z.append(z)
-        irreps = [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch, frames) for g in batch.groups]
-        return Output(irreps, self._traces(batch, node_z, edge_z))
+        node_z: list[Tensor] = []
+        edge_z: list[Tensor] = []
+        for k in range(self.steps):
+            nodes = self._next_nodes(k, nodes, ends, edges, radial, batch, frames, node_z)
+            ends = self._ends(self.to_edges(nodes) if k == self.steps - 1 else nodes, batch, frames)
+            edges = self._next_edges(k, ends, edges, radial, batch, frames, edge_z)
+        return Output(self._irreps(nodes, edges, batch, frames), self._traces(batch, node_z, edge_z))
+
+    def step(self, number: int, state: State | None, batch: Batch) -> State:
+        """Edges hear from their nodes, unless this is the first step; then nodes from their edges."""
+        frames, radial = self._geometry(batch)
+        nodes = self._first_nodes(batch) if state is None else _unpacked(state.nodes, _shapes_by_l(self.layout))
+        ends = self._ends(nodes, batch, frames)
+        edges = self._edges_of(state, radial)
+        if number > 0:
+            edges = self._next_edges(number - 1, ends, edges, radial, batch, frames)
+        own = [x[: batch.n_atoms] for x in nodes]
+        nodes = self._next_nodes(number, own, ends, edges, radial, batch, frames)
+        return State(_packed(nodes), _packed(edges) if number > 0 else None)
+
+    def read(self, state: State, batch: Batch) -> Output:
+        """Edges hear from their nodes for the last time; then the heads. There are no traces: nothing is trained."""
+        frames, radial = self._geometry(batch)
+        nodes = _unpacked(state.nodes, _shapes_by_l(self.layout_last))
+        ends, edges = self._ends(self.to_edges(nodes), batch, frames), self._edges_of(state, radial)
+        edges = self._next_edges(self.steps - 1, ends, edges, radial, batch, frames)
+        return Output(self._irreps(nodes, edges, batch, frames), [])
+
+    def _geometry(self, batch: Batch) -> tuple[Features, Tensor]:
+        """Frames of the edges, and what an edge knows by its length and elements."""
+        radial = self.radial(batch.ratio, batch.element[batch.source], batch.element[batch.target])
+        return to_frames(batch.rotations), radial
+
+    def _edges_of(self, state: State | None, radial: Tensor) -> Features:
+        if state is None or state.edges is None:
+            return self._first_edges(radial)
+        return _unpacked(state.edges, [(1 if m == 0 else 2, self.layout.width(m)) for m in range(self.layout.l_max + 1)])
+
+    def _next_nodes(
+        self,
+        k: int,
+        nodes: Features,
+        ends: Features,
+        edges: Features,
+        radial: Tensor,
+        batch: Batch,
+        frames: Features,
+        invariants: list[Tensor] | None = None,
+    ) -> Features:
+        """Nodes after update k, and TraceGrad of them; its invariants are added to a list."""
+        update = cast(Update, self.updates[k])
+        nodes = update.update_nodes(nodes, ends, edges, radial, batch, frames)
+        return nodes if update.node_tracegrad is None else _noted(update.node_tracegrad(nodes), invariants)
+
+    def _next_edges(
+        self,
+        k: int,
+        ends: Features,
+        edges: Features,
+        radial: Tensor,
+        batch: Batch,
+        frames: Features,
+        invariants: list[Tensor] | None = None,
+    ) -> Features:
+        """Edges after update k, likewise."""
+        update = cast(Update, self.updates[k])
+        edges = update.update_edges(ends, edges, radial, batch, frames)
+        return edges if update.edge_tracegrad is None else _noted(update.edge_tracegrad(edges), invariants)
 
     def _first_edges(self, radial: Tensor) -> Features:
         """An edge starts from its length and elements alone, times its harmonics: only m = 0 of natural irreps."""
@@ -218,6 +276,9 @@ class Alternating(BlockNetwork):
         both = [torch.cat([x[batch.source], x[batch.target]], dim=2) for x in nodes]
         layout = both_ends(self.layout)
         return layout.to_m(rotate_in(both, layout, frames))
+
+    def _irreps(self, nodes: Features, edges: Features, batch: Batch, frames: Features) -> list[Tensor]:
+        return [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch, frames) for g in batch.groups]
 
     def _onsite(self, group: Group, nodes: Features) -> Tensor:
         z = self.elements[group.kind[0]]
@@ -241,6 +302,27 @@ class Alternating(BlockNetwork):
 def _flat(features: Features) -> Tensor:
     """Irreps by l -> [n, all components], one irrep after the other."""
     return torch.cat([x.transpose(1, 2).reshape(len(x), -1) for x in features], dim=1)
+
+
+def _noted(updated: tuple[Features, Tensor], invariants: list[Tensor] | None) -> Features:
+    if invariants is not None:
+        invariants.append(updated[1])
+    return updated[0]
+
+
+def _packed(features: Features) -> Tensor:
+    """[n, all components] features as a network keeps them between two steps."""
+    return torch.cat([x.flatten(1) for x in features], dim=1)
+
+
+def _unpacked(flat: Tensor, shapes: list[tuple[int, int]]) -> Features:
+    """The inverse of `_packed`."""
+    parts = torch.split(flat, [a * b for a, b in shapes], dim=1)
+    return [x.reshape(len(x), *shape) for x, shape in zip(parts, shapes, strict=True)]
+
+
+def _shapes_by_l(layout: Layout) -> list[tuple[int, int]]:
+    return [(2 * l + 1, n) for n, l, _ in layout.entries]
 
 
 def both_ends(layout: Layout) -> Layout:

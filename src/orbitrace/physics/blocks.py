@@ -138,11 +138,12 @@ class Blocks:
         if (self.reverse < 0).any():
             raise ValueError(f"{int((self.reverse < 0).sum())} pairs have no partner (j, i, -R)")
         result = np.empty_like(self.values)
-        for members, _ in self.groups():
-            partners = self.reverse[members]
-            rows, columns = self.shapes[partners[0]]
-            blocks = self._taken(partners).reshape(-1, rows, columns)
-            self.with_group(result, members, blocks.conj().transpose(0, 2, 1))
+        for members in self._alike():
+            for start in range(0, len(members), _CHUNK):
+                some = members[start : start + _CHUNK]
+                rows, columns = self.shapes[some[0]]
+                blocks = self._taken(self.reverse[some]).reshape(-1, columns, rows)
+                self.with_group(result, some, blocks.conj().transpose(0, 2, 1))
         return self.with_values(result)
 
     def asymmetry(self) -> float:
@@ -159,7 +160,10 @@ class Blocks:
 
     def hermitian(self) -> Blocks:
         """The Hermitian part, (H + H^dagger) / 2."""
-        return self.with_values((self.values + self.dagger().values) / 2)
+        values = self.dagger().values
+        values += self.values
+        values /= 2
+        return self.with_values(values)
 
     def reordered(self, atoms: NDArray[np.integer]) -> Blocks:
         """The same matrix after renumbering: new atom a is old atom ``atoms[a]``."""
@@ -194,7 +198,13 @@ def _permuted(values: Values, sizes: NDArray[np.int64], order: NDArray[np.int64]
     """Pieces of some sizes in another order."""
     if (sizes == sizes[0]).all() and sizes[0]:
         return values.reshape(-1, int(sizes[0]))[order].reshape(-1)
-    return values[_gather(np.concatenate([[0], np.cumsum(sizes)])[:-1][order], sizes[order])]
+    starts, result, at = np.concatenate([[0], np.cumsum(sizes)])[:-1], np.empty_like(values), 0
+    for begin in range(0, len(order), _CHUNK):
+        some = order[begin : begin + _CHUNK]
+        part = values[_gather(starts[some], sizes[some])]
+        result[at : at + len(part)] = part
+        at += len(part)
+    return result
 
 
 def _gather(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -214,7 +214,7 @@ def _go_on(workdir: Path) -> str:
 
 def _rank(work: Work, pipe: Connection) -> None:
     """Do the work, and tell the supervisor of an error instead of printing it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         work()
     except KeyboardInterrupt:
@@ -229,7 +229,7 @@ def _rank(work: Work, pipe: Connection) -> None:
     os._exit(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """No process outlives its supervisor, whatever ended that."""
     parent = multiprocessing.parent_process()
     if parent is not None:
