@@ -22,7 +22,7 @@ from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
 ATOMS = structure(11, 8, (True, True, False))
-PAIRS = 60
+PAIRS = 25
 
 
 def trained(model: str = "deeph_e3_local", seed: int = 0) -> Checkpoint:
@@ -31,10 +31,10 @@ def trained(model: str = "deeph_e3_local", seed: int = 0) -> Checkpoint:
 
 
 def test_the_network_in_the_repository_says_the_same_to_a_microelectronvolt(example: Path) -> None:
-    """In float32, of a twisted bilayer of 148 atoms, which has 12 tiles; and of AB with its images."""
+    """In float32, of a twisted bilayer of 148 atoms, in 12 tiles; and of one of 28 atoms, in 28"""
     kept = checkpoints.load(example / "pretrained" / "bilayer_graphene.pt")
     assert kept.precision == "float32"
-    for cell, most in ((twisted_bilayer(graphene(), 3, 4, 3.35), 731), (twisted_bilayer(graphene(), 0, 1, 3.35), 60)):
+    for cell, most in ((twisted_bilayer(graphene(), 3, 4, 3.35), 731), (twisted_bilayer(graphene(), 1, 2, 3.35), 60)):
         pairs = find_pairs(cell, kept.basis)
         over = Blocks.over(pairs, cell, kept.basis, np.zeros(25 * len(pairs)))
         tiles = Predictor(kept, How(most))(cell, over)
@@ -62,7 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     run = team.Task.run
 
     def counting(task: team.Task, net: at_work.TrainedNetwork) -> None:
-        if len(done) == 6:
+        if len(done) == 6 and (-1, -1) not in done:
             done.append((-1, -1))
             raise Killed
         done.append((task.step, task.place))
@@ -90,12 +90,12 @@ def test_what_another_prediction_left_is_of_no_use(tmp_path: Path, change: str, 
     over = overlap(ATOMS)
     with pytest.raises(Killed):
         Predictor(trained(), How(PAIRS, scratch=tmp_path / "scratch"))(ATOMS, over)
-    del counted[:-1]
+    before = len(counted)
     other = trained(seed=1) if change == "network" else trained()
     atoms = structure(13, 8) if change == "structure" else ATOMS
     predictor = Predictor(other, How(PAIRS - 10 * (change == "tiles"), scratch=tmp_path / "scratch"))
     h = predictor(atoms, overlap(atoms))
-    assert counted[1] == (0, 0)
+    assert counted[before] == (0, 0)
     assert_close(h, Predictor(other)(atoms, overlap(atoms)), 1e-13)
 
 
@@ -103,6 +103,7 @@ def _killed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "_work", _killed)
     with pytest.raises(
@@ -121,6 +122,7 @@ def _lead(kept: Checkpoint, over: Blocks, folder: Path) -> None:
     Predictor(kept, How(PAIRS, 2, scratch=folder / "scratch"))(ATOMS, over)
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     leader = multiprocessing.get_context("spawn").Process(target=_lead, args=(trained(), overlap(ATOMS), tmp_path))
     leader.start()

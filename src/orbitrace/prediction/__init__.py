@@ -211,7 +211,7 @@ class Predictor:
             model = self.network.trained.model
             raise InputError(
                 where,
-                f"its {overlap.n_pairs} pairs need about {need / 1e9:.3g} GB at once, because every block of {model} depends on "
+                f"its {overlap.n_pairs} pairs need about {need / 1e9:.3g} GB at once, because every block of {model} hangs on "
                 f"the whole structure; {there / 1e9:.3g} GB are free",
                 "a structure that fits into memory, or a local network",
                 "Train deeph_e3_local, which is predicted in tiles, or ask for more memory",
