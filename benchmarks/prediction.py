@@ -1,13 +1,13 @@
 """Prediction of twisted graphene bilayers of growing size: time and memory, in tiles and as one graph.
 
-    OMP_NUM_THREADS=1 python benchmarks/prediction.py [--cells M ...] [--workers N] [--pairs N] [--whole-limit N] [--folder DIR]
+    OMP_NUM_THREADS=1 python benchmarks/prediction.py [--cells M ...] [--workers N] [--pairs N] [--whole-limit N]
 
-Each cell (m, m + 1) goes the way of a target of the workflow, with the network of the embedded example: its overlap (made
-from the two-centre functions of the example's data) is written as a folder, and `orbitrace predict` reads it, predicts and
-writes. Every way is measured in a process of its own. Seconds are those of the clock; the time of processors, of all processes
-together, hangs less on what else the machine does. Memory is the largest sum over all processes at one time of what they do not
-share with other processes (`Pss` of Linux). Cells up to --whole-limit atoms are also predicted as one graph, and the
-largest difference is given. Seconds by step are those of a process of its own with one thread.
+Each cell (m, m + 1) goes the way of a target of the workflow, with the network of the embedded example: its pairs are found,
+its overlap (made from the two-centre functions of the example's data) is written as a folder, and `orbitrace predict` reads
+it, predicts, and writes. Seconds of `predict` are those of the clock; the time of processors, of all processes together, hangs
+less on what else the machine does. Memory is the largest sum at one time over all processes (`Pss` of Linux, in which what
+they share counts once). Cells up to --whole-limit atoms are also predicted as one graph, and the largest difference is given.
+Exponents are those of time without what it takes to start the processes, which is that of a cell of 28 atoms each.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def compared(one: Path, other: Path) -> float:
 
 
 def exponent(atoms: list[int], times: list[float]) -> float:
-    """x of time ~ atoms^x."""
+    """The x in: time grows as atoms^x."""
     return float(np.polyfit(np.log(atoms), np.log(times), 1)[0])
 
 
@@ -154,13 +154,15 @@ def report(options: argparse.Namespace, folder: Path, console: Console) -> None:
     table = Table(title=f"Prediction with {options.workers} process(es), tiles of {options.pairs} pairs")
     for column in (*COLUMNS, *WAYS):
         table.add_column(column, justify="right")
+    start = predicted(prepared(1, folder), folder / "start", 1, options.pairs)
     atoms: list[int] = []
-    runs: list[Run] = []
+    times: list[float] = []
     for m in options.cells:
         cell = prepared(m, folder)
         tiled = predicted(cell, folder / f"tiles_{m}", options.workers, options.pairs)
+        processes = min(options.workers, cell.n_pairs // options.pairs // 2)  # beside the first one
         atoms.append(cell.n_atoms)
-        runs.append(tiled)
+        times.append(tiled.processor - (1 + processes * (processes > 1)) * start.processor)
         rows = [("tiles", tiled, "")]
         if cell.n_atoms <= options.whole_limit:
             whole = predicted(cell, folder / f"whole_{m}", 1, 10**9)
@@ -171,14 +173,9 @@ def report(options: argparse.Namespace, folder: Path, console: Console) -> None:
             ms = 1e3 * run.processor / cell.n_pairs
             numbers = f"{run.seconds:.1f}", f"{run.processor:.1f}", f"{ms:.3f}", f"{run.peak:.2f}"
             table.add_row(*(first if name == "tiles" else [""] * len(first)), name, *numbers, difference)
-    console.print(table)
-    if len(runs) > 1:
-        by_clock, by_processor = ([getattr(run, name) for run in runs] for name in ("seconds", "processor"))
-        start = min(run.processor for run in runs)
-        console.print(
-            f"time ~ atoms^{exponent(atoms, by_clock):.2f} by the clock, atoms^{exponent(atoms, by_processor):.2f} of the "
-            f"processor (the smallest cell's {start:.0f} s hold the start of the processes)"
-        )
+    console.print(table, f"A process takes {start.processor:.1f} s of its processor and {start.peak:.2f} GB to start.")
+    if len(times) > 1 and min(times) > 0:
+        console.print(f"Without that, predict's processor time grows as atoms^{exponent(atoms, times):.2f}.")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from orbitrace.nets.tracegrad import TraceGrad, Use
 from orbitrace.physics.orbitals import Basis
 
 ADDED = 8  # channels of an irrep that the settings lack and the blocks need
-AT_ONCE = 13  # as many times the features of a pair are in memory at most, measured
+AT_ONCE = 11  # as many times the features of a pair are in memory at most; 10 were measured
 
 Branch = Literal["none", "trace", "gate", "grad", "tracegate", "tracegrad"]
 

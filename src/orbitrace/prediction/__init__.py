@@ -31,6 +31,7 @@ from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
 PAIRS = 20_000  # at a time; about 0.4 GB in the default network
+TILES_EACH = 2  # at least; a process takes as long to start as for one or two
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Predictor:
             due = [sum(not scratch.has(k if k < steps else None, tile) for tile in range(n)) for k in range(steps + 1)]
             done = n * (steps + 1) - sum(due)
             with (
-                gathered(min(self.how.processes, n), self.network, scratch) as team,
+                gathered(max(min(self.how.processes, n // TILES_EACH), 1), self.network, scratch) as team,
                 shown(n * (steps + 1), done, self.how.progress) as advance,
             ):
                 for step in range(steps + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -106,6 +107,7 @@ def _start(scratch: Scratch, device: str, started: Synchronized[int]) -> None:
     import torch
 
     global _network
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one deals with it
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     with started.get_lock():
