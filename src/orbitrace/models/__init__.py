@@ -84,6 +84,9 @@ class BlockNetwork(nn.Module):
     independent_directions: bool = False
     bytes_per_pair: int = 0
 
+    def sharpen(self) -> None:
+        """Before predicting, give more digits to what costs little and needs them: on-site elements are the largest."""
+
     def step(self, number: int, state: State | None, batch: Batch) -> State:
         """Features of the first `n_atoms` atoms and of all pairs, from those of all atoms and pairs; None at first."""
         raise NotImplementedError

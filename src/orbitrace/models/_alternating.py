@@ -195,6 +195,10 @@ class Alternating(BlockNetwork):
             edges = self._next_edges(k, ends, edges, radial, batch, frames, edge_z)
         return Output(self._irreps(nodes, edges, batch, frames), self._traces(batch, node_z, edge_z))
 
+    def sharpen(self) -> None:
+        """Read atoms out in float64."""
+        self.onsite.double()
+
     def step(self, number: int, state: State | None, batch: Batch) -> State:
         """Edges hear from their nodes, unless this is the first step; then nodes from their edges."""
         frames, radial = self._geometry(batch)
@@ -281,8 +285,8 @@ class Alternating(BlockNetwork):
         return [self._onsite(g, nodes) if g.onsite else self._offsite(g, edges, batch, frames) for g in batch.groups]
 
     def _onsite(self, group: Group, nodes: Features) -> Tensor:
-        z = self.elements[group.kind[0]]
-        return _flat(self.onsite[str(z)]([x[group.members] for x in nodes]))
+        head = cast(EntryLinear, self.onsite[str(self.elements[group.kind[0]])])
+        return _flat(head([x[group.members].to(head.bias.dtype) for x in nodes]))
 
     def _offsite(self, group: Group, edges: Features, batch: Batch, frames: Features) -> Tensor:
         e, f = (self.elements[k] for k in group.kind)

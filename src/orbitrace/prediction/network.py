@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from orbitrace.graphs.assembly import Assembly, to_blocks
-from orbitrace.graphs.batches import collate
+from orbitrace.graphs.batches import Batch, collate
 from orbitrace.graphs.tiles import Tile, to_batch
 from orbitrace.models import State
 from orbitrace.physics.blocks import Blocks
-from orbitrace.physics.structure import Structure
+from orbitrace.physics.structure import Floats, Structure
 from orbitrace.prediction.scratch import Scratch, write
 from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
@@ -23,8 +27,10 @@ class TrainedNetwork:
         self.trained, self.labeller = trained, trained.labeller
         self.dtype: torch.dtype = getattr(torch, trained.precision)
         self.device = device
-        self.network = trained.build().to(device)
-        with checkpoints.default_dtype(self.dtype):
+        self.network = trained.build()
+        self.network.sharpen()
+        self.network.to(device)
+        with checkpoints.default_dtype(torch.float64):
             self.assembly = Assembly(trained.basis, self.labeller.spin).to(device)
 
     @torch.inference_mode()
@@ -33,8 +39,7 @@ class TrainedNetwork:
         known = self.labeller.known(structure, overlap, initial, where)
         sample = self.labeller.sample(structure, overlap)
         batch = collate([sample], self.dtype).to(self.device)
-        values = self.assembly(batch, self.network(batch).irreps)
-        elements = values.cpu().numpy().astype(np.float64)
+        elements = self._elements(batch, self.network(batch).irreps)
         learned = to_blocks(sample.graph, overlap, elements, self.labeller.spin)
         return known.with_values(known.values + learned.values).hermitian()
 
@@ -57,12 +62,17 @@ class TrainedNetwork:
         batch = batch.to(self.device)
         if state is None:
             raise ValueError("a network without steps cannot read")
-        values = self.assembly(batch, self.network.read(state, batch).irreps, independent=True)
-        elements = values.cpu().numpy().astype(np.float64)
+        elements = self._elements(batch, self.network.read(state, batch).irreps, independent=True)
         learned = to_blocks(graph, tile.overlap, elements, self.labeller.spin)
         known = self.labeller.known(tile.structure, tile.overlap, tile.initial, where)
         write(scratch.values(place), known.values + learned.values)
         scratch.edges(last - 1, place).unlink(missing_ok=True)
+
+    def _elements(self, batch: Batch, irreps: Sequence[Tensor], independent: bool = False) -> Floats:
+        """Elements of the network's part of H, in the order of the groups, eV, put together in float64."""
+        exact = replace(batch, groups=[replace(group, scale=group.scale.double()) for group in batch.groups])
+        elements: Floats = self.assembly(exact, [x.double() for x in irreps], independent).cpu().numpy()
+        return elements
 
     def _state(self, number: int, tile: Tile, place: int, scratch: Scratch) -> State | None:
         """What step `number` starts from; None is the beginning."""
