@@ -26,8 +26,8 @@ import numpy as np
 from scipy import sparse
 
 from orbitrace import plugins
-from orbitrace.bands.factors._memory import available
 from orbitrace.errors import InputError
+from orbitrace.memory import available
 from orbitrace.physics.blocks import Values
 
 ROOM = "bands.factors"
