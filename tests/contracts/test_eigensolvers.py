@@ -6,7 +6,7 @@ from scipy import sparse
 
 from orbitrace import plugins
 from orbitrace.bands import factors
-from orbitrace.bands.eigensolvers import ROOM, Levels, solve
+from orbitrace.bands.eigensolvers import ROOM, Levels, _mixed, solve
 from orbitrace.errors import InputError
 
 SOLVERS = plugins.names(ROOM)
@@ -204,14 +204,22 @@ def test_values_next_to_a_level_are_numbered_rightly(copies):
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_an_overlap_too_ill_conditioned_for_single_precision_is_done_in_double(factor):
+def test_values_are_corrected_where_the_overlap_is_too_ill_conditioned_for_single_precision(factor):
     rng = np.random.default_rng(1)
     mix, _ = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))
     h = 100 * rng.normal(size=(SIZE, SIZE))  # energies up to 1e9 eV, which single precision cannot tell from those near sigma
     H, S = (sparse.csr_matrix((m + m.T) / 2) for m in (h + h.T, (mix * np.logspace(-7, 0, SIZE)) @ mix.T))
     levels = solve("shift_invert", H, S, 8, 0.37, {"accuracy": "values", "factor": factor}, tolerance=1e-6)
-    assert (levels.accuracy, levels.factor) == ("values", factor)
+    assert levels.accuracy == "values"
     assert np.allclose(levels.energies, nearest(reference(H, S), 0.37, 8), rtol=1e-7)  # NumPy itself is no better
+
+
+@pytest.mark.parametrize(("limit", "value"), [("PROBE", 0.0), ("ENERGY_ERROR", 0.0)])
+def test_values_that_single_precision_cannot_give_are_done_in_double(limit, value, matrices, monkeypatch):
+    monkeypatch.setattr(_mixed, limit, value)
+    levels = solve("shift_invert", *matrices, WANTED, 0.37, {"accuracy": "values", "factor": "multifrontal"})
+    assert (levels.accuracy, levels.factor) == ("values", "multifrontal")
+    assert np.allclose(levels.energies, nearest(reference(*matrices), 0.37, WANTED), rtol=0, atol=1e-5)
 
 
 def test_an_unknown_accuracy_is_refused(matrices):

@@ -18,6 +18,7 @@ from orbitrace.physics.blocks import Values
 from orbitrace.physics.structure import Floats
 
 TINY = 45  # units in the last place: squared length, relative to the longest, below which a new direction is only rounding
+CARRIED = 1e-2  # ratio of the lengths of new directions down to which S times them is not computed afresh
 
 
 def largest(
@@ -88,38 +89,42 @@ class _Basis:
         self.m = columns.stop
 
     def record(self, new: Values, block: int) -> Values:
-        """Write the operator's image of the last block into T; return what is outside the basis."""
-        rest, inside = self._outside(new)
+        """Write the operator's image of the last block into T; return what is outside the basis, to first order."""
+        inside = self._inside(new)
         self.t[: self.m, self.m - block : self.m] = inside
         self.t[self.m - block : self.m, : self.m] = inside.conj().T
         last = self.t[self.m - block : self.m, self.m - block : self.m]
         last[...] = (last + last.conj().T) / 2
-        return rest
+        return new - self.q[:, : self.m] @ inside
 
-    def _outside(self, vectors: Values) -> tuple[Values, Values]:
-        """The part of some vectors that is S-orthogonal to the basis, and the coefficients of the rest."""
-        q, dual = self.q[:, : self.m], self.dual[:, : self.m]
-        inside = (vectors.conj().T @ dual).conj().T  # so that the small factor is the one that is copied
-        vectors = vectors - q @ inside
-        again = (vectors.conj().T @ dual).conj().T
-        return vectors - q @ again, inside + again
+    def _inside(self, vectors: Values) -> Values:
+        """[m, n] coefficients of some vectors in the basis."""
+        coefficients: Values = (vectors.conj().T @ self.dual[:, : self.m]).conj().T  # the small factor is the one copied
+        return coefficients
 
     def independent(self, vectors: Values) -> tuple[Values, Values, Values]:
-        """An S-orthonormal block V, S V, and beta with vectors = V beta.
+        """An S-orthonormal block V that is orthogonal to the basis, S V, and beta with vectors = V beta.
 
         Directions that have vanished (the subspace is invariant, as for small or highly degenerate problems) are replaced
-        by random ones, which have zero rows in beta.
+        by random ones, which have zero rows in beta. S is applied once; S V is carried along, unless that loses digits.
         """
-        scale, axes = linalg.eigh(vectors.conj().T @ (self.S @ vectors))
+        dual = self.S @ vectors
+        scale, axes = linalg.eigh(vectors.conj().T @ dual)
         limits = np.finfo(scale.dtype)
         alive = scale > TINY * limits.eps * max(scale[-1], limits.tiny)
         roots = np.sqrt(np.where(alive, scale, 0.0))
-        fresh = vectors @ (axes / np.where(alive, roots, np.inf))
+        mix = axes / np.where(alive, roots, np.inf)
+        fresh, dual = vectors @ mix, dual @ mix
         if not alive.all():
-            fresh[:, ~alive] = self._outside(self.random(int((~alive).sum())))[0]
+            fresh[:, ~alive] = self.random(int((~alive).sum()))
+            fresh[:, ~alive] -= self.q[:, : self.m] @ self._inside(fresh[:, ~alive])
         # Second pass: once more against the basis and against each other, to full precision
-        fresh = self._outside(fresh)[0]
-        dual = self.S @ fresh
+        inside = self._inside(fresh)
+        fresh -= self.q[:, : self.m] @ inside
+        if roots[0] > CARRIED * roots[-1]:
+            dual -= self.dual[:, : self.m] @ inside
+        else:
+            dual = self.S @ fresh
         gram = linalg.cholesky(fresh.conj().T @ dual)
         inverse = linalg.inv(gram)
         return fresh @ inverse, dual @ inverse, gram @ (roots[:, None] * axes.conj().T)
