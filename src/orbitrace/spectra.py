@@ -73,6 +73,9 @@ class BandsSection(SolverSection):
         (), description="weights of each state that are kept and drawn, by element, atom, shell, orbital or layer"
     )
     velocities: bool = Field(False, description="keep the group velocity of each state")
+    reduced: bool = Field(
+        False, description="compute a few k exactly, all others in the basis of their states, and verify that at random k"
+    )
     window: EnergyWindow = Field((-3.0, 3.0), description="energies shown, eV from the Fermi level")
     formats: Formats = Field(("png",), description="formats of the figure")
 

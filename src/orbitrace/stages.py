@@ -259,6 +259,7 @@ def bands(
 
     from orbitrace import interchange
     from orbitrace.bands import files, kpath, plot, plot_weights
+    from orbitrace.bands.reduced import ReducedSettings
     from orbitrace.bands.spectrum import Settings, band_structure
 
     calculation = interchange.read_folder(folder)
@@ -269,13 +270,21 @@ def bands(
         wanted = None if settings.path == "auto" else settings.path
         path = kpath.band_path(calculation.structure, wanted, settings.density, calculation.hamiltonian.pairs)
     how = _how(Settings, settings, workers, n_bands=_at_most(settings.n_bands, calculation))
-    spectrum = band_structure(calculation, path, settings=replace(how, velocities=settings.velocities))
+    reduced = ReducedSettings() if settings.reduced else None
+    spectrum = band_structure(calculation, path, settings=replace(how, velocities=settings.velocities, reduced=reduced))
     compared = None if reference is None else matching.reference_bands(reference, spectrum)
     files.write_spectrum(out.with_suffix(".h5"), spectrum)
     plot.plot_bands(spectrum, _figures(out, settings.formats), reference=compared, window=settings.window)
     for kind, part in spectrum.weights.items():
         plot_weights.plot_weights(spectrum, part, _figures(out, settings.formats, kind), settings.window)
     return spectrum
+
+
+def verification(spectrum: Spectrum) -> str:
+    """One line on how bands from a reduced basis were verified; nothing for others."""
+    from orbitrace.bands import reduced
+
+    return reduced.verification(getattr(spectrum, "record", {}))
 
 
 def dos(folder: Path, out: Path, settings: DosSection = DosSection(), workers: int = 1) -> DensityOfStates:

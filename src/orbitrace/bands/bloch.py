@@ -19,7 +19,7 @@ from orbitrace.errors import InputError
 from orbitrace.physics.blocks import Blocks, Pairs, Values
 from orbitrace.physics.calculation import Calculation, Spin
 from orbitrace.physics.orbitals import Basis
-from orbitrace.physics.structure import Ints, Structure
+from orbitrace.physics.structure import Floats, Ints, Structure
 
 REAL_PHASE = 1e-12  # phases closer than this to the real axis are +1 or -1
 
@@ -109,6 +109,8 @@ class Pencil:
     ----------
     asymmetry
         Largest |H - H^dagger| of the blocks as they came, eV. The pencil holds the Hermitian part.
+    reach
+        Largest distance of coupled atoms, Å.
 
     Raises
     ------
@@ -125,6 +127,7 @@ class Pencil:
         h, self.asymmetry = _hermitian(hamiltonian, counts * n, "Hamiltonian")
         s, _ = _hermitian(overlap, counts, "overlap")
         self.pattern = Pattern.of(counts * n, h.pairs, s.pairs)
+        self.reach = max(_longest(structure.pair_vectors(table)) for table in (h.pairs, s.pairs))
         self._h = _BlochSum.of(self.pattern, h, h.values, [self.pattern.places(h.pairs)])
         self._s = _BlochSum.of(self.pattern, s, s.values, [self.pattern.places(s.pairs, part, n) for part in range(n)])
 
@@ -232,6 +235,11 @@ def ranges(starts: NDArray[np.integer], sizes: NDArray[np.integer]) -> Ints:
     total = int(ends[-1]) if len(ends) else 0
     places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + sizes, sizes)
     return places
+
+
+def _longest(vectors: Floats) -> float:
+    """Largest length."""
+    return float(np.sqrt((vectors**2).sum(axis=1)).max(initial=0.0))
 
 
 def _hermitian(blocks: Blocks, counts: Ints, what: str) -> tuple[Blocks, float]:

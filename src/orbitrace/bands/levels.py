@@ -50,6 +50,8 @@ class Ask:
         Whether states are computed, and residuals with them.
     observers
         What is derived from the states at each k.
+    keep_states
+        Whether the states are returned.
     """
 
     solver: str
@@ -61,6 +63,7 @@ class Ask:
     tolerance: float = TOLERANCE
     states: bool = True
     observers: tuple[Observer, ...] = ()
+    keep_states: bool = False
 
     def verified(self) -> Ask:
         """The same with a proof that no level is missing, if the solver offers one."""
@@ -81,7 +84,7 @@ def point(k: Floats) -> str:
 
 
 def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
-    """Levels at one k, with what `ask.observers` see in their states, and without these.
+    """Levels at one k, with what `ask.observers` see in their states, and without these unless they are to be kept.
 
     Raises
     ------
@@ -105,7 +108,8 @@ def levels_at(pencil: Pencil, k: Floats, ask: Ask) -> Levels:
         more = _missing(levels, ask, pencil.size)
         if n is None or n == pencil.size or more == 0:
             seen = observed(ask.observers, pencil, k, S, levels.energies, levels.states)
-            return cut(replace(levels, states=None, observed=seen), ask.bands, where)
+            states = levels.states if ask.keep_states else None
+            return cut(replace(levels, states=states, observed=seen), ask.bands, where)
         n += 2 * more + 4
 
 
@@ -132,7 +136,9 @@ def cut(levels: Levels, bands: tuple[int, int] | None, where: str) -> Levels:
     wanted = slice(bands[0] - levels.first_band, bands[1] - levels.first_band)
     residuals = None if levels.residuals is None else levels.residuals[wanted]
     seen = {name: values[wanted] for name, values in levels.observed.items()}
-    return replace(levels, energies=levels.energies[wanted], residuals=residuals, first_band=bands[0], observed=seen)
+    states = None if levels.states is None else levels.states[:, wanted]
+    cut_to = replace(levels, energies=levels.energies[wanted], states=states, residuals=residuals)
+    return replace(cut_to, first_band=bands[0], observed=seen)
 
 
 def scatter(

@@ -29,6 +29,7 @@ from orbitrace.bands.levels import (
 from orbitrace.bands.mesh import Divisions
 from orbitrace.bands.observing import Observer
 from orbitrace.bands.projections import Projected, Projection, projections
+from orbitrace.bands.reduced import ReducedSettings, reduced_levels
 from orbitrace.bands.velocities import Velocities
 from orbitrace.errors import InputError
 from orbitrace.physics.calculation import Calculation, Spin
@@ -89,6 +90,8 @@ class Settings:
         Kinds of groups of orbitals (`projections.KINDS`) whose weights in each state are wanted.
     velocities
         Whether group velocities are wanted.
+    reduced
+        Exact levels at a few k only, and a reduced basis of their states at all others (`reduced.py`).
     """
 
     solver: str = "auto"
@@ -103,6 +106,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     projections: tuple[str, ...] = ()
     velocities: bool = False
+    reduced: ReducedSettings | None = None
 
 
 def band_structure(
@@ -167,8 +171,9 @@ def solved(
     pencils = Pencil.channels(calculation)
     solver = choose_solver(settings.solver, pencils[0].size)
     fermi, record = _fermi(calculation, pencils, settings, progress)
-    table = _levels(calculation, pencils, points, solver, fermi, settings, observers, progress)
-    return fermi, table, record | _record(pencils, solver, table, settings, time.perf_counter() - started)
+    table, told = _levels(calculation, pencils, points, solver, fermi, settings, observers, progress)
+    done = _record(pencils, solver, table, settings, time.perf_counter() - started)
+    return fermi, table, {**record, **told, **done}
 
 
 def path_directions(points: Floats, lattice: Floats, labels: Sequence[tuple[int, str]]) -> Floats:
@@ -239,23 +244,42 @@ def _levels(
     settings: Settings,
     observers: Sequence[tuple[Observer, ...]],
     progress: Progress | None,
-) -> list[list[Levels]]:
-    """Levels at all k with the same numbers of bands everywhere: [n_spin][n_k]."""
+) -> tuple[list[list[Levels]], Record]:
+    """Levels at all k with the same numbers of bands everywhere, [n_spin][n_k], and what is to be told of the way."""
     size = pencils[0].size
     ask = Ask(solver, sigma=fermi, options=settings.options, tolerance=settings.tolerance)
     n_bands = settings.n_bands
-    if n_bands is None and settings.window is None and solver != "dense":
+    if n_bands is None and settings.window is None and (solver != "dense" or settings.reduced):
         n_bands = min(USUAL_BANDS, size)
     if settings.window is not None and fermi is not None:
         window = (fermi + settings.window[0], fermi + settings.window[1])
-        return _in_window(pencils, points, ask, window, settings, observers, progress)
+        if settings.reduced:
+            raise InputError("reduced", "a window", "a number of bands", "Use n_bands, or reduced: false")
+        return _in_window(pencils, points, ask, window, settings, observers, progress), {}
     if n_bands is not None:
         if not 1 <= n_bands <= size:
             raise InputError("n_bands", str(n_bands), f"1 to {size}, the number of bands")
         full = _full_bands(calculation, pencils[0], points[0], fermi)
         first = min(max(full - n_bands // 2, 0), size - n_bands)
         ask = replace(ask, bands=(first, first + n_bands))
-    return _trimmed(scatter(pencils, points, _asks(ask, observers, settings), settings.n_workers, progress))
+    if settings.reduced:
+        if any(observers):
+            raise InputError("reduced", "weights or velocities", "energies only", "Set reduced: false")
+        return _reduced(pencils, points, ask, settings.reduced, settings.n_workers, progress)
+    return _trimmed(scatter(pencils, points, _asks(ask, observers, settings), settings.n_workers, progress)), {}
+
+
+def _reduced(
+    pencils: Sequence[Pencil],
+    points: Floats,
+    ask: Ask,
+    how: ReducedSettings,
+    n_workers: int,
+    progress: Progress | None,
+) -> tuple[list[list[Levels]], Record]:
+    """Levels in a reduced basis, and the worse of the verifications of the two spins."""
+    table, records = zip(*(reduced_levels(pencil, points, ask, how, n_workers, progress) for pencil in pencils), strict=True)
+    return list(table), {name: max(record[name] for record in records) for name in records[0]}
 
 
 def _full_bands(calculation: Calculation, pencil: Pencil, k: Floats, fermi: float | None) -> int:

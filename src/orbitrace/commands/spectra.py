@@ -33,6 +33,7 @@ def bands(
     project: Kinds = None,
     velocities: Annotated[bool | None, typer.Option("--velocities", help="Keep group velocities.")] = None,
     window: Window = None,
+    reduced: Annotated[bool | None, typer.Option("--reduced", help="A few k exactly, the others by their states.")] = None,
     workers: Workers = 1,
     config: Config = None,
     settings: Settings = None,
@@ -42,9 +43,11 @@ def bands(
     from orbitrace.spectra import BandsSection
 
     given: dict[str, Any] = {"solver": solver, "n_bands": n_bands, "path": path, "density": density, "window": window}
-    given |= {"projections": project or None, "velocities": velocities}
+    given |= {"projections": project or None, "velocities": velocities, "reduced": reduced}
     chosen = settings_of(BandsSection, "bands", config, settings, **given)
-    stages.bands(folder, out, chosen, Path(reference) if reference else None, workers)
+    spectrum = stages.bands(folder, out, chosen, Path(reference) if reference else None, workers)
+    if told := stages.verification(spectrum):
+        typer.echo(told)
 
 
 def dos(
