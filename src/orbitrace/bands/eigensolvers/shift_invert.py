@@ -58,7 +58,7 @@ class Settings:
 
     factor: str = AUTO
     block: int = 8
-    tolerance: float = 1e-9
+    tolerance: float = 2e-10
     max_vectors: int = 0
     accuracy: Literal["states", "values"] = "states"
     verify: bool = False
