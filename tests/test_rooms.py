@@ -16,7 +16,9 @@ ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "units", "plugins", "files", "memory"}
-PLANS = {"schema", "learning", "lineage", "setups", "twisting", "spectra", "config", "layout", "discovery", "manifest"}
+PLANS = {
+    "schema", "learning", "placement", "lineage", "setups", "twisting", "spectra", "config", "layout", "discovery", "manifest",
+}  # fmt: skip
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
@@ -35,6 +37,7 @@ MAY_IMPORT = {
     "schema": {"errors", "plugins"},
     "learning": {"errors", "schema"},
     "lineage": {"errors", "schema", "learning", "layout"},
+    "placement": {"learning"},
     "setups": {"errors", "schema", "learning"},
     "twisting": {"schema", "physics"},
     "spectra": {"schema"},

@@ -12,16 +12,21 @@ rule train_setup:
         model=re.escape(CONFIG.ablated),
     conda:
         "../../envs/cpu.yaml"
-    threads: 8
+    threads: lambda wildcards: placed("train_setup")(wildcards).threads
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(1440),
+        nodes=needs("train_setup", "nodes"),
+        tasks=needs("train_setup", "tasks"),
+        tasks_per_gpu=needs("train_setup", "tasks_per_gpu"),
+        mpi=needs("train_setup", "mpi"),
+        gpu=needs("train_setup", "gpu"),
+        gres=needs("train_setup", "gres"),
     params:
         settings=settings_of("train_setup"),
+        starter=starter("train_setup"),
     message:
         "Training of {wildcards.model} with tracegrad: {wildcards.setup}, seed {wildcards.seed}"
     shell:
-        "orbitrace train {input.shards} --out {output} --settings {params.settings:q} > {log} 2>&1"
+        "{params.starter} orbitrace train {input.shards} --out {output} --settings {params.settings:q} > {log} 2>&1"
 
 
 rule evaluate_setup:
@@ -40,9 +45,6 @@ rule evaluate_setup:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
     params:
         settings=settings_of("evaluate_setup"),
         references=lambda wildcards, input: [

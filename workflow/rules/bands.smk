@@ -18,9 +18,6 @@ rule bands:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
     params:
         settings=settings_of("bands"),
     message:
@@ -97,9 +94,6 @@ rule evaluate_target:
         "results/benchmarks/evaluate/{model}/{target}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
     params:
         settings=settings_of("evaluate"),
     message:

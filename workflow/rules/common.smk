@@ -1,10 +1,11 @@
 # What the rules share: the checked configuration, the shards of each data set, and functions of wildcards.
 import re
+import signal
 import sys
 from functools import cache
 from pathlib import Path
 
-from orbitrace import lineage, stages
+from orbitrace import lineage, placement, stages
 from orbitrace.config import check, check_files
 from orbitrace.errors import InputError
 from orbitrace.layout import (
@@ -41,6 +42,12 @@ from snakemake.exceptions import WorkflowError
 
 # The command `orbitrace` lies beside the Python that runs this, also where its environment was not activated.
 shell.prefix(f'PATH="$PATH:{Path(sys.executable).parent}"; ')
+
+
+# A cluster warns everything that runs in a job before it takes the node away. Training alone knows what to do then, and no
+# Snakemake may die of the warning meanwhile. Whatever is started here inherits that.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def scanned(dataset):
@@ -113,9 +120,21 @@ def settings_of(stage):
     return lambda wildcards: to_json(CONFIG.settings_of(stage, dict(wildcards.items())))
 
 
-def growing(amount):
-    """A resource that doubles with each attempt."""
-    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
+def placed(stage):
+    """Where a training runs: what it needs of a cluster, as far as its own settings say it."""
+    return lambda wildcards: placement.of(
+        CONFIG.settings_of(stage, dict(wildcards.items())).train
+    )
+
+
+def needs(stage, name):
+    """A resource of a training; None, which is none at all, if its settings do not ask for it."""
+    return lambda wildcards: placed(stage)(wildcards).resources.get(name)
+
+
+def starter(stage):
+    """What starts the processes of a training: the training itself, or srun on several nodes."""
+    return lambda wildcards: placed(stage)(wildcards).starter
 
 
 def raw_folder(wildcards):

@@ -11,9 +11,6 @@ rule shard:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(60),
     params:
         settings=settings_of("shard"),
         folder=raw_folder,
@@ -36,9 +33,6 @@ rule read:
         target=one_of(REFERENCED),
     conda:
         "../../envs/cpu.yaml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
     params:
         settings=settings_of("read"),
         folder=raw_reference,

@@ -30,16 +30,21 @@ rule train:
         model=one_of(TRAINED),
     conda:
         "../../envs/cpu.yaml"
-    threads: 8
+    threads: lambda wildcards: placed("train")(wildcards).threads
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(1440),
+        nodes=needs("train", "nodes"),
+        tasks=needs("train", "tasks"),
+        tasks_per_gpu=needs("train", "tasks_per_gpu"),
+        mpi=needs("train", "mpi"),
+        gpu=needs("train", "gpu"),
+        gres=needs("train", "gres"),
     params:
         settings=settings_of("train"),
+        starter=starter("train"),
     message:
         "Training of {wildcards.model}"
     shell:
-        "orbitrace train {input.shards} --out {output} --settings {params.settings:q} > {log} 2>&1"
+        "{params.starter} orbitrace train {input.shards} --out {output} --settings {params.settings:q} > {log} 2>&1"
 
 
 rule evaluate:
@@ -55,9 +60,6 @@ rule evaluate:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
     params:
         settings=settings_of("evaluate"),
     message:

@@ -32,9 +32,6 @@ rule overlap_table:
         "results/benchmarks/overlap_table/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
     params:
         settings=settings_of("overlap"),
     message:
@@ -55,9 +52,6 @@ rule overlap:
         "results/benchmarks/overlap/{model}/{target}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
     params:
         settings=settings_of("overlap"),
     message:
@@ -81,9 +75,6 @@ rule predict:
     conda:
         "../../envs/cpu.yaml"
     threads: 8
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(120),
     params:
         settings=settings_of("predict"),
     message:

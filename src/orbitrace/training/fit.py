@@ -43,6 +43,7 @@ from orbitrace.training.data import Corpus, Item, PairBatches, Samples, fit_in_m
 from orbitrace.training.levels import check_window
 from orbitrace.training.loading import Loader, Shares
 from orbitrace.training.module import HamiltonianLearner
+from orbitrace.training.stopping import Stop
 
 # Processes that read ahead where samples do not fit in memory. A sample of 900 pairs takes 14 ms of reading and making: less
 # than a tenth of a step on a CPU, but about as long as one on a GPU.
@@ -121,6 +122,8 @@ def _fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # processes are ours to start
+        # A resumed training goes on with the batch that follows, wherever it was stopped: `PairBatches` sees to that.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         trainer = lightning.Trainer(
@@ -136,7 +139,8 @@ def _fit(
             use_distributed_sampler=False,
         )
         last = _last(workdir)
-        with numerics.explained():
+        learner.stop = Stop(workdir)
+        with numerics.explained(), learner.stop.listening():
             trainer.fit(learner, loaders[0], loaders[1], ckpt_path=last, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt

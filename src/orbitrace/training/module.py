@@ -24,6 +24,7 @@ from orbitrace.training.data import PairBatches
 from orbitrace.training.levels import LevelErrors, level_errors
 from orbitrace.training.loss import hamiltonian_loss, total_loss, trace_loss
 from orbitrace.training.optimizer import make_optimizer
+from orbitrace.training.stopping import Stop
 
 MEV = 1000.0
 
@@ -52,6 +53,7 @@ class HamiltonianLearner(lightning.LightningModule):
         self.network = network
         self.assembly = Assembly(basis, spin)
         self.settings, self.unit = settings, unit
+        self.stop: Stop | None = None
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.seconds = 0.0  # of training, over all runs that were resumed
         self._since = time.monotonic()
@@ -91,19 +93,25 @@ class HamiltonianLearner(lightning.LightningModule):
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Update the averaged weights, with a shorter memory in the first steps."""
+        """Update the averaged weights; then stop here if a signal asks for it."""
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
-        if self.settings.ema == 0:
-            return
+        if self.settings.ema > 0:
+            self._update_average()
+        if self.stop is not None:
+            self.stop.after_step(self.trainer)
+
+    def _update_average(self) -> None:
+        """With a shorter memory in the first steps."""
         decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
             for name, p in self.network.named_parameters():
                 self.average[name] = self.average[name].to(p.device).lerp_(p, 1 - decay)
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and the batches where a training goes on that was stopped between two validations."""
         self._since = time.monotonic()
+        self._begin()
 
     def on_validation_epoch_start(self) -> None:
         """Judge the averaged weights."""
@@ -163,6 +171,9 @@ class HamiltonianLearner(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Agree on the time, and on where in the sequence of batches the epoch begins."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._first_seconds = float(self.trainer.strategy.broadcast(self.seconds))
         order = getattr(self.trainer.train_dataloader, "sampler", None)
         if isinstance(order, PairBatches):

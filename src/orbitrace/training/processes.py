@@ -28,6 +28,7 @@ from pathlib import Path
 
 from orbitrace.errors import InputError
 from orbitrace.learning import TrainSection
+from orbitrace.training.stopping import SIGNALS, Stop
 
 GRACE = 10.0  # s that the other processes may take to say what happened to them, once one has ended badly
 Work = Callable[[], None]
@@ -118,6 +119,7 @@ def supervised(work: Work, devices: int, settings: TrainSection, place: Place, w
     context = multiprocessing.get_context("spawn")
     processes: list[SpawnProcess] = []
     pipes: list[Connection] = []
+    stop = Stop(workdir)
     try:
         for k in range(devices):
             mine, theirs = context.Pipe(duplex=False)
@@ -127,7 +129,8 @@ def supervised(work: Work, devices: int, settings: TrainSection, place: Place, w
             theirs.close()
             processes.append(process)
             pipes.append(mine)
-        _watch(processes)
+        with stop.listening():
+            _watch(processes, stop)
         failures = [_told(pipe) for pipe in pipes]
         codes = [process.exitcode for process in processes]
     finally:
@@ -135,16 +138,18 @@ def supervised(work: Work, devices: int, settings: TrainSection, place: Place, w
     _raise_first(failures, codes, place.node * devices, devices * settings.nodes, workdir)
 
 
-def _watch(processes: Sequence[SpawnProcess]) -> None:
-    """Return when all have ended, or `GRACE` after the first that ended badly."""
+def _watch(processes: Sequence[SpawnProcess], stop: Stop) -> None:
+    """Return when all have ended, or `GRACE` after the first that ended badly; hand on what asks to stop."""
     deadline: float | None = None
     while running := [p.sentinel for p in processes if p.is_alive()]:
         if deadline is None and any(p.exitcode for p in processes):
             deadline = time.monotonic() + GRACE
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
+        if deadline is not None and deadline <= time.monotonic():
             return
-        wait(running, left)
+        for process in processes if stop.asked else ():  # again and again: one that still starts does not listen yet
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, stop.asked)
+        wait(running, 1.0)
 
 
 def _end(processes: Sequence[SpawnProcess]) -> None:
@@ -215,6 +220,8 @@ def _go_on(workdir: Path) -> str:
 def _rank(work: Work, pipe: Connection) -> None:
     """Do the work, and tell the supervisor of an error instead of printing it."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    for number in SIGNALS:  # until the training listens to them
+        signal.signal(number, signal.SIG_IGN)
     try:
         work()
     except KeyboardInterrupt:
