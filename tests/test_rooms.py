@@ -15,14 +15,14 @@ import orbitrace
 ROOT = Path(orbitrace.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "units", "plugins", "files", "memory"}
+GROUND = {"errors", "units", "plugins", "files", "memory", "origins"}
 PLANS = {
     "schema", "learning", "placement", "lineage", "setups", "twisting", "spectra", "config", "layout", "discovery", "manifest",
 }  # fmt: skip
 READING = {"readers", "overlaps", "interchange"}
 LEARNING = {"graphs", "nets", "models", "training", "prediction", "evaluation"}
 SPECTRA = {"bands"}
-SHOWING = {"status", "report", "ablation"}
+SHOWING = {"status", "report", "ablation", "jobs"}
 
 # What each room may import of the others.
 MAY_IMPORT = {
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "units": set(),
     "files": set(),
     "memory": set(),
+    "origins": set(),
     "layout": set(),
     "plugins": {"errors"},
     "discovery": {"errors"},
@@ -52,7 +53,8 @@ MAY_IMPORT = {
     "prediction": GROUND | {"physics", "graphs", "models", "training"},
     "evaluation": GROUND | {"physics", "graphs", "models", "training", "prediction"},
     "bilayers": GROUND | {"physics", "interchange", "twisting"},
-    "status": GROUND | PLANS | {"report"},
+    "jobs": {"layout"},
+    "status": GROUND | PLANS | {"report", "jobs"},
     "report": GROUND | PLANS | SPECTRA | {"physics", "interchange"},
     "ablation": GROUND | PLANS | {"report"},
     "matching": GROUND | {"physics", "graphs", "bands", "interchange"},

@@ -99,3 +99,16 @@ def test_status_is_light(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert {"torch", "numpy", "h5py", "matplotlib", "jinja2"} & set(run.stdout.split()) == set()
+
+
+def test_trainings_of_an_ablation_and_a_failed_job_are_named(tmp_path):
+    tree.write_all(tmp_path)
+    for setup in ("none", "grad"):
+        (tmp_path / layout.SETUP.format(model="small", setup=setup, seed=0) / "run").mkdir(parents=True)
+    (tmp_path / layout.SETUP_CHECKPOINT.format(model="small", setup="none", seed=0)).touch()
+    log = tmp_path / "logs/train_setup/small/grad/0.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("orbitrace: the training diverged.\n")
+    found = lines(tmp_path)
+    assert "ablation of small 1 of 2 trainings ended, no table yet" in found
+    assert "failed: train_setup small/grad/0: the training diverged." in found

@@ -232,7 +232,7 @@ def predict(
 
     `workers` processes share the tiles of a large structure; what a killed prediction goes on from lies beside `out`.
     """
-    from orbitrace import __version__, interchange, prediction
+    from orbitrace import __version__, interchange, origins, prediction
     from orbitrace.physics.calculation import Calculation, Provenance
 
     atoms = interchange.read_structure(structure)
@@ -242,7 +242,7 @@ def predict(
     device = prediction.device_of(settings.accelerator)
     how = prediction.How(settings.pairs, workers, device, out.with_name(f".{out.name}.tiles"), progress=True)
     h = prediction.predict(checkpoint, atoms, basis, blocks, str(structure), initial, how)
-    made = Provenance("orbitrace", __version__, str(checkpoint))
+    made = Provenance("orbitrace", __version__, str(checkpoint), {checkpoint.name: origins.sha256(checkpoint)})
     calculation = Calculation(atoms, basis, h, blocks, None, n_electrons, matching.spin_of(h, blocks), made, initial)
     interchange.write_folder(out, calculation)
     return calculation

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from orbitrace import layout
 from orbitrace.config import Contents
+from orbitrace.jobs import job_lines
 from orbitrace.report.headlines import counted, digits, duration, headlines
 from orbitrace.report.results import DataSet, Model, Prediction, Results, gather
 
 
 def status_lines(contents: Contents, root: Path = Path()) -> list[str]:
-    """One line for each data set, model, target and headline number; what is damaged; and where the report lies.
+    """One line for each data set, model, ablation, target and headline number; what runs, failed (and why) or is damaged.
 
     Parameters
     ----------
@@ -22,10 +24,10 @@ def status_lines(contents: Contents, root: Path = Path()) -> list[str]:
         Folder that holds the tree of results (`orbitrace.layout`).
     """
     results = gather(contents, root)
-    cells = [*_states(results), *_numbers(results)]
+    cells = [*_states(results), *_ablations(results, root), *_numbers(results)]
     width = max((len(name) for name, _ in cells), default=0)
     report = f"report: {layout.REPORT}" if (root / layout.REPORT).exists() else "report is missing: `snakemake` makes it"
-    return [*(f"{name:{width}}  {text}" for name, text in cells), *results.notes, report]
+    return [*(f"{name:{width}}  {text}" for name, text in cells), *job_lines(root), *results.notes, report]
 
 
 def _states(results: Results) -> Iterator[tuple[str, str]]:
@@ -35,6 +37,16 @@ def _states(results: Results) -> Iterator[tuple[str, str]]:
         yield f"model {model.name}", _model(model)
     for prediction in results.predictions:
         yield f"target {prediction.target} by {prediction.model}", _prediction(prediction)
+
+
+def _ablations(results: Results, root: Path) -> Iterator[tuple[str, str]]:
+    """Of each ablation that was begun: how many of its trainings ended."""
+    for model in results.models:
+        begun = Path(layout.SETUP.format(model=model.name, setup="*", seed="*"))
+        found = Counter("trained" if (run / "checkpoint.pt").exists() else "begun" for run in root.glob(str(begun)))
+        if found:
+            table = "table" if (root / layout.ABLATION.format(model=model.name)).exists() else "no table yet"
+            yield f"ablation of {model.name}", f"{found['trained']} of {counted(found.total(), 'training')} ended, {table}"
 
 
 def _numbers(results: Results) -> Iterator[tuple[str, str]]:

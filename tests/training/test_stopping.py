@@ -62,7 +62,7 @@ def test_a_training_stopped_after_any_step_ends_as_if_it_had_not_been(
 ) -> None:
     """Also at a validation, after which it stops with the next step; bit for bit."""
     requeued = []
-    monkeypatch.setattr(stopping, "requeue", lambda: requeued.append(1))
+    monkeypatch.setattr(stopping, "requeue", requeued.append)
     step = HamiltonianLearner.training_step
 
     def signalled(self: HamiltonianLearner, batch: object, number: int) -> torch.Tensor:
@@ -74,7 +74,7 @@ def test_a_training_stopped_after_any_step_ends_as_if_it_had_not_been(
     reached = last + 1 if last % 4 == 0 else last
     with pytest.raises(stopping.StoppedError, match=f"stopped by SIGUSR1 after step {reached}"):
         training.train([shard], tmp_path / "model.pt", tmp_path / "run", section())
-    assert requeued == [1]
+    assert requeued == [True]
     assert not (tmp_path / "model.pt").exists()
     monkeypatch.undo()
     training.train([shard], tmp_path / "model.pt", tmp_path / "run", section())
@@ -108,3 +108,21 @@ def test_a_command_that_gets_a_signal_says_so_in_one_sentence_and_goes_on(
     assert "Traceback" not in said
     state = torch.load(tmp_path / "run/last.ckpt", weights_only=False, map_location="cpu")
     assert 0 < state["global_step"] < 2000
+
+
+def test_only_a_job_that_did_not_want_to_end_queues_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in of SLURM's controller notes what it is asked."""
+    program = tmp_path / "scontrol"
+    program.write_text(f"""#!/bin/sh
+echo "$@" >> {tmp_path}/asked
+[ "$1" = show ] && echo "PreemptTime=$PREEMPTED"
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    stopping.requeue(True)
+    assert not (tmp_path / "asked").exists()  # no job
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    for preempted, announced in (("None", False), ("2026-01-01T10:00:00", False), ("None", True)):
+        monkeypatch.setenv("PREEMPTED", preempted)
+        stopping.requeue(announced)
+    assert (tmp_path / "asked").read_text().splitlines() == ["show job 17", "show job 17", "requeue 17", "requeue 17"]

@@ -6,10 +6,8 @@ Whatever is missing becomes a sentence where it would have stood. Text is escape
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from orbitrace import __version__
 from orbitrace.config import Contents
+from orbitrace.origins import versions
 from orbitrace.report.ablations import ablation_section
 from orbitrace.report.blocks import Bar, Matrix, bars, block_bars, matrices
 from orbitrace.report.headlines import counted, digits, duration, headlines
+from orbitrace.report.provenance import origins
 from orbitrace.report.results import DataSet, Errors, Evaluation, Model, Prediction, Results, gather
 from orbitrace.report.spectra import Picture, Pictures, pictures
 
-_PACKAGES = ("torch", "e3nn", "lightning", "numpy", "scipy", "zarr", "snakemake")
 _SHOWN_BARS = 12
 _SHOWN_QUARANTINED = 200
 _COLUMNS = (
@@ -73,7 +71,8 @@ def render(contents: Contents, root: Path = Path()) -> str:
         ablations=[ablation_section(ablation) for ablation in results.ablations],
         metrics=_metrics(results),
         datasets=[_dataset(name, dataset) for name, dataset in results.datasets.items()],
-        versions=_versions(),
+        versions=[*versions().items()],
+        origins=origins(results, root),
     )
 
 
@@ -269,18 +268,6 @@ def _dataset(name: str, dataset: DataSet | None) -> dict[str, Any]:
     ]
     unlisted = max(0, len(bad) - _SHOWN_QUARANTINED)
     return {"name": name, "facts": facts, "quarantined": bad[:_SHOWN_QUARANTINED], "unlisted": unlisted}
-
-
-def _versions() -> Facts:
-    """Versions of what is installed where the page is written."""
-    return [("OrbiTrace", __version__), ("Python", platform.python_version()), *filter(None, map(_version, _PACKAGES))]
-
-
-def _version(package: str) -> tuple[str, str] | None:
-    try:
-        return package, version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _figure(picture: Picture | None) -> dict[str, str] | None:

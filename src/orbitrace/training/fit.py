@@ -26,7 +26,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import Sampler
 
-from orbitrace import __version__, models
+from orbitrace import __version__, models, origins
 from orbitrace.errors import InputError
 from orbitrace.files import replacing
 from orbitrace.graphs.labels import Labeller, fit_labeller
@@ -211,9 +211,11 @@ def _mark(section: LearnSection, corpus: Corpus, pairs: int | None) -> str:
 
 
 def _note(workdir: Path, section: LearnSection, corpus: Corpus, split: Split, labeller: Labeller | None = None) -> None:
-    """Settings, split and spin of this training, for the report: ``training.json`` in the working folder."""
+    """Settings, split, spin and origin of this training, for the report: ``training.json`` in the working folder."""
     ids = {part: [corpus.name(item) for item in items] for part, items in split.items()}
     note: dict[str, Any] = {"section": section.model_dump(mode="json"), "split": ids}
+    note["shards"] = dict(zip(map(str, corpus.paths), corpus.digests, strict=True))
+    note["made_with"] = {"commit": origins.commit(), "versions": origins.versions()}
     if labeller is not None:
         note["spin"] = {"kind": labeller.spin.value, "time_reversal_violation": labeller.violation}  # eV
     if together.first():

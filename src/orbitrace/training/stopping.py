@@ -1,8 +1,8 @@
 """Stopping between two steps when a signal asks for it, with the state kept: what a cluster sends before it takes a node away.
 
 SIGUSR1 comes from SLURM before the end of a job's time, or when it gives the node to others (``--signal=USR1@120``); SIGTERM
-comes when a job is ended otherwise. In both cases training goes on from the very step when the same command runs again. After
-SIGUSR1 the first process also puts a job of SLURM back into the queue, so that nobody has to.
+comes when a job is ended otherwise. In both cases training goes on from the very step when the same command runs again. A job
+of SLURM that did not want to end also puts itself back into the queue, so that nobody has to.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import lightning
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+NONE = 100  # more than any of them
 
 
 class StoppedError(InputError):
@@ -41,7 +42,7 @@ class Stop:
 
     def ask(self, number: int, _: FrameType | None = None) -> None:
         """Stop after the step under way; the handler of the signals."""
-        self.asked = max(self.asked, number)  # one that ends all counts more than one that puts back into the queue
+        self.asked = min(self.asked or number, number)  # SIGUSR1 if both come: it puts the job back into the queue
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -64,12 +65,12 @@ class Stop:
         StoppedError
             With the state on disk.
         """
-        number = int(together.largest(float(self.asked), trainer.strategy.root_device))
-        if number == 0 or trainer.is_last_batch:  # then a validation follows, after which the state is saved anyway
+        number = -int(together.largest(-float(self.asked or NONE), trainer.strategy.root_device))
+        if number == NONE or trainer.is_last_batch:  # then a validation follows, after which the state is saved anyway
             return
         save(trainer, self.workdir)
-        if number == signal.SIGUSR1 and trainer.is_global_zero:
-            requeue()
+        if trainer.is_global_zero:
+            requeue(number == signal.SIGUSR1)
         raise StoppedError(
             self.workdir,
             f"the training was stopped by {signal.Signals(number).name} after step {trainer.global_step}",
@@ -88,8 +89,16 @@ def save(trainer: lightning.Trainer, workdir: Path) -> None:
     together.wait_for_all()  # whoever ends first may end all
 
 
-def requeue() -> None:
-    """Put this job of SLURM, if it is one, back into the queue, under the number that whoever waits for it knows."""
+def requeue(announced: bool) -> None:
+    """Put this job of SLURM, if it is one, back into the queue, under the number that whoever waits for it knows.
+
+    Some clusters announce with SIGTERM, too, that others need the node; then the controller says so. Jobs that a user ends get
+    the same signal, and stay ended.
+    """
     job = os.environ.get("SLURM_JOB_ID")
-    if job and shutil.which("scontrol"):
-        subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, timeout=60)
+    if job and shutil.which("scontrol") and (announced or "PreemptTime=2" in _controller("show", "job", job)):
+        _controller("requeue", job)
+
+
+def _controller(*words: str) -> str:
+    return subprocess.run(["scontrol", *words], check=False, capture_output=True, text=True, timeout=60).stdout
