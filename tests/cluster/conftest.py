@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import cluster as machinery
-from cluster import Cluster, Job, wait_for
+from cluster import MEMORY, Cluster, Job, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LONGEST = 900.0  # s that one run of Snakemake may take
@@ -33,7 +33,7 @@ bands: {solver: dense}
 """
 # In place of `orbitrace`: notes the job and the stage, lets a test step in, and then does what was asked.
 STAND_IN = """#!/usr/bin/env bash
-[ -z "$SLURM_JOB_ID" ] || [ "$SITE" = here ] || exit 9
+[ -z "${{SLURM_JOB_ID:-}}" ] || [ "$SITE" = here ] || exit 9
 echo "${{SLURM_JOB_ID:-none}} $*" >> {folder}/calls.txt
 if [ -e {folder}/bin/before-$1 ]; then . {folder}/bin/before-$1; fi
 exec {python} -c 'from orbitrace.cli import main; main()' "$@"
@@ -55,14 +55,13 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         own = self.cluster.environment
-        paths = {
-            "HOME": str(self.folder),
-            "XDG_CACHE_HOME": str(self.folder / ".cache"),
-            "PYTHONPATH": str(REPOSITORY / "src"),
-        }
-        return {**own, **paths, "OMP_NUM_THREADS": "1", "PATH": f"{self.folder / 'bin'}:{own['PATH']}"}
+        site = {"ORBITRACE_CPU_PARTITION": "cpu", "ORBITRACE_GPU_PARTITION": "gpu", "ORBITRACE_BEFORE": "export SITE=here"}
+        site["ORBITRACE_MEMORY"] = str(MEMORY)
+        path = {"PATH": f"{self.folder / 'bin'}:{own['PATH']}", "PYTHONPATH": str(REPOSITORY / "src")}
+        home = {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / ".cache")}
+        return {**own, **home, **path, **site, "OMP_NUM_THREADS": "1"}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Run Snakemake on the cluster, in the background; what it says lies in `said.txt`."""
         profiles = ["--profile", "slurm", "--profile", "tests/cluster/site"]
         with (self.folder / "said.txt").open("w") as said:

@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM, and what happens when jobs are killed: rerunning finishes, and redoes nothing that was done."""
+"""The workflow on a real SLURM; and jobs that are killed: rerunning finishes the work, and redoes nothing that was done."""
 
 import csv
 import json
@@ -50,16 +50,16 @@ def test_everything_runs_on_the_cluster_and_nothing_is_left_to_do(finished):
 
 def test_jobs_killed_for_memory_or_time_are_sent_again_with_more(fresh, copy_of):
     project = copy_of(fresh)
-    hungry = f"{sys.executable} -c 'import time; hold = bytearray(5 * 10**9); time.sleep(5)'"  # asked for 4000 MB
-    project.before("shard", '[ "$7" != 0001 ] || ' + hungry)
-    project.before("read", "[ -e slept ] || { touch slept; sleep 900; }")
+    # A process that holds more than the 2000 MB that a job of rule read asks for at first.
+    project.before("read", f"{sys.executable} -c 'import time; held = b\"x\" * 2_500_000_000; time.sleep(5)'")
+    project.before("shard", "[ $6 != 0001 -o -e slept ] || { touch slept; sleep 900; }")
     run = project.start(*SHARDS, REFERENCE)
-    project.wait_for("a job of rule read", lambda: project.running("read"), run)
-    project.cluster.ask("scontrol", "update", f"JobId={project.running('read')}", "TimeLimit=1")
+    project.wait_for("the sleeping job", lambda: (project.folder / "slept").exists(), run)
+    project.cluster.ask("scontrol", "update", f"JobId={project.running('shard')}", "TimeLimit=1")
     assert project.wait(run) == 0, project.said
-    assert [(job.state, job.memory) for job in project.jobs("shard") if job.memory == "8000M"] == [("COMPLETED", "8000M")]
+    assert [(job.state, job.memory) for job in project.jobs("read")] == [("FAILED", "2000M"), ("COMPLETED", "4000M")]
+    assert sorted(job.state for job in project.jobs("shard")) == [*3 * ["COMPLETED"], "TIMEOUT"]
     assert project.calls() == {"shard": 4, "read": 2}
-    assert [job.state for job in project.jobs("read")] == ["TIMEOUT", "COMPLETED"]
     nothing_is_due(project, *SHARDS, REFERENCE)
 
 
