@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-slurm lint clean
 
 demo: .venv/installed
 	$(BIN)/snakemake
@@ -13,7 +13,12 @@ test: .venv/tools
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-slow: .venv/tools
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not cluster"
+
+# The workflow on a SLURM that is started for it, some minutes per scenario: make test-slurm ONLY=everything runs one of them.
+test-slurm: .venv/tools
+	sh tests/cluster/install.sh
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster -rs -k "$(ONLY)" tests/cluster
 
 lint: .venv/tools
 	$(BIN)/ruff check

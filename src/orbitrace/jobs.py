@@ -25,6 +25,8 @@ LOGS: Final = {
     "logs/overlap/{model}/{target}.log": layout.OVERLAP,
     "logs/predict/{model}/{target}.log": layout.PREDICTION,
     "logs/bands/{model}/{target}.log": layout.BANDS,
+    "logs/dos/{model}/{target}.log": layout.DOS,
+    "logs/unfold/{model}/{target}.log": layout.UNFOLD,
     "logs/evaluate/{model}/{target}.log": layout.TARGET_EVALUATION,
     "logs/train_setup/{model}/{setup}/{seed}.log": layout.SETUP_CHECKPOINT,
     "logs/evaluate_setup/{model}/{setup}/{seed}/{set}.log": layout.SETUP_ERRORS,

@@ -46,9 +46,6 @@ rule dos:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
     params:
         settings=settings_of("dos"),
     message:
@@ -70,9 +67,6 @@ rule unfold:
     conda:
         "../../envs/cpu.yaml"
     threads: 4
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
     params:
         settings=settings_of("unfold"),
     message:
