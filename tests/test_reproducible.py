@@ -23,21 +23,24 @@ train = TrainSection(max_steps=6, validate_every=3, validation=0.3, accelerator=
 stages.shard(out / "raw", out / "0.zarr")
 stages.train([out / "0.zarr"], out / "model.pt", LearnSection(network=network, train=train))
 stages.evaluate(out / "model.pt", [out / "0.zarr"], out / "evaluation.json")
-stages.read(example / "references/AB", out / "reference")
+stages.read(example / "data/bilayers/000", out / "reference")
 stages.overlap_table([out / "0.zarr"], out / "overlap.npz")
 stages.overlap(out / "reference", out / "overlap.npz", out / "overlap")
 stages.predict(out / "model.pt", out / "reference", out / "overlap", out / "prediction")
-stages.bands(out / "prediction", out / "bands.h5", BandsSection(solver="dense", density=3.0), out / "reference")
+stages.bands(out / "prediction", out / "bands.h5", BandsSection(solver="dense", density=3.0))
 """
 
 
-def datasets(file: Path) -> dict[str, bytes]:
-    """The bytes of every array of an HDF5 file."""
-    found: dict[str, bytes] = {}
+def datasets(file: Path) -> dict[str, str]:
+    """Every array of an HDF5 file, with all its digits."""
+    found: dict[str, str] = {}
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = repr(item[()].tolist())
+
     with h5py.File(file) as opened:
-        opened.visititems(
-            lambda name, item: found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
-        )
+        opened.visititems(note)
     return found
 
 

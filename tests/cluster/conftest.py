@@ -158,8 +158,6 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def fresh(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, example: Path) -> Project:
     """A project in which nothing was run."""
-    if os.environ.get("DEV_FRESH"):
-        return Project(Path(os.environ["DEV_FRESH"]), cluster)
     folder = tmp_path_factory.mktemp("fresh")
     for name in ("workflow", "profiles", "envs", "tests/cluster/site"):
         shutil.copytree(REPOSITORY / name, folder / name)
@@ -175,8 +173,6 @@ def fresh(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, example: P
 @pytest.fixture(scope="session")
 def finished(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to its end."""
-    if os.environ.get("DEV_FINISHED"):
-        return Project(Path(os.environ["DEV_FINISHED"]), fresh.cluster)
     project = copied(fresh, tmp_path_factory.mktemp("finished"))
     assert project.run() == 0, project.said
     return project
