@@ -97,6 +97,8 @@ def opened(folder: Path | None, key: str) -> Iterator[Scratch]:
             with replacing(note) as part:
                 part.write_text(json.dumps({"key": key}), encoding="utf-8")
         yield Scratch(folder)
+    except BrokenPipeError:  # of what shows the progress
+        raise
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         found = f"cannot be written ({error.strerror or error})"
