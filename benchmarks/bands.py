@@ -186,6 +186,7 @@ def reduced_rows(pencil: Pencil, sigma: float, scipy_seconds: float | None, args
     built, _ = timed(run.build)
     solved, _ = timed(run.solve_all)
     checked, _ = timed(run.verify)
+    run.levels()
     record = run.record()
     made = (
         f"{record['reduced_exact_k_points']} exact k with {record['reduced_checks']} checks, {record['reduced_basis']} vectors"

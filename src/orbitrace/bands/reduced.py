@@ -164,7 +164,9 @@ class ReducedRun:
             )
         if not numbers:
             return
-        ask = self.ask.verified() if check else self.ask
+        middles = [float(levels.energies[[0, -1]].mean()) for levels in self.exact.values()]
+        ask = replace(self.ask, sigma=float(np.mean(middles or [self.sigma])))
+        ask = ask.verified() if check else ask
         (found,) = scatter([self.pencil], self.kpoints[numbers], [ask] * len(numbers), self.n_workers)
         for number, levels in zip(numbers, found, strict=True):
             if levels.states is not None:
