@@ -122,3 +122,10 @@ def test_blocks_of_one_and_two_are_counted_by_what_they_do_to_vectors(eps):
     negatives = int((np.linalg.eigvalsh(D.toarray()) < 0).sum())
     kind = np.complex64 if eps > 1e-10 else np.complex128
     assert negatives_of(lambda v: (D.astype(kind) @ v.astype(kind)).astype(complex), size, float(eps)) == negatives
+
+
+def test_products_that_are_not_finite_give_no_count() -> None:
+    """As PARDISO's with D in several threads: some rows were not finite, and were not counted."""
+    diagonal = np.array([-1.0, 2.0, np.nan, -3.0])
+    assert negatives_of(lambda x: diagonal[:2] * x, 2, 1e-16) == 1
+    assert negatives_of(lambda x: diagonal * x, 4, 1e-16) is None

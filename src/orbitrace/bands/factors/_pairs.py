@@ -36,7 +36,9 @@ def negatives_of(operator: Operator, size: int, eps: float) -> int | None:
     partner = np.full(size, -1)
     beside = np.zeros(size, dtype=np.complex128)  # the element c of each row whose partner is known
     for attempt in range(TRIES):
-        sums, off, mates, clear = _look(operator, size, eps, attempt)
+        if (looked := _look(operator, size, eps, attempt)) is None:
+            return None
+        sums, off, mates, clear = looked
         fresh = np.flatnonzero(clear & (partner < 0))
         for i, j in ((fresh, mates[fresh]), (mates[fresh], fresh)):
             partner[i] = j
@@ -46,12 +48,16 @@ def negatives_of(operator: Operator, size: int, eps: float) -> int | None:
     return None
 
 
-def _look(operator: Operator, size: int, eps: float, seed: int) -> tuple[Values, Values, Ints, NDArray[np.bool_]]:
-    """Row sums, elements beside the diagonal (0 for blocks of one), columns of these, and where the columns are sure."""
+def _look(operator: Operator, size: int, eps: float, seed: int) -> tuple[Values, Values, Ints, NDArray[np.bool_]] | None:
+    """Row sums, elements beside the diagonal (0 for blocks of one), columns of these, and where the columns are sure; None if
+    products are not finite.
+    """
     code = np.random.default_rng(seed).permutation(size)
     v = np.rint((2 * (code + 0.5) / size - 1) / eps) * eps  # from -1 to 1, exact in the precision of the products
     place = np.argsort(code)
     x0, x1, x2 = operator(np.ones(size)), operator(v), operator(v**2)
+    if not all(np.isfinite(x).all() for x in (x0, x1, x2)):
+        return None
     first, second = x1 - v * x0, x2 - v**2 * x0
     error = ROUNDING * eps * (np.abs(x0) + np.abs(x1))
     coupled = np.abs(first) > error

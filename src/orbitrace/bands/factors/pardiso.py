@@ -6,7 +6,8 @@ it factors of complex matrices are wrong and nothing says so (the door tries eac
 
 For complex matrices PARDISO reports no inertia. But D alone can be solved with (phase 332, one right-hand side at a time:
 with several of them it mixes elements up), and D^-1 consists of blocks of one and two. Three right-hand sides tell them
-apart and give their elements (`_pairs.py`), so the count costs milliseconds.
+apart and give their elements (`_pairs.py`), so the count costs milliseconds. All is done in one thread: with two, phase 332
+returned numbers that are not finite, and counts were wrong by three. Several k points run side by side in processes instead.
 
 Source: O. Schenk, K. Gaertner, Electron. Trans. Numer. Anal. 23, 158 (2006); Intel oneMKL, "oneMKL PARDISO".
 """
@@ -14,7 +15,6 @@ Source: O. Schenk, K. Gaertner, Electron. Trans. Numer. Anal. 23, 158 (2006); In
 from __future__ import annotations
 
 import ctypes
-import os
 import weakref
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,7 +34,6 @@ from orbitrace.physics.structure import Floats, Ints
 Array: TypeAlias = NDArray[Any]
 
 INSTALL = "Install it by: pip install 'orbitrace[mkl]' (x86-64 Linux and Windows only)"
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first that is set says how many threads; else one
 TYPES = {"f": -2, "c": -4}  # real symmetric and complex Hermitian, both indefinite
 ANALYSE, FACTORISE, SOLVE, SOLVE_D, FORGET_FACTOR, FORGET_ALL = 11, 22, 33, 332, 0, -1
 ZERO_PIVOT, NO_MEMORY = -4, -2
@@ -48,7 +47,7 @@ def missing() -> str:
 
 @cache
 def _library() -> Any:
-    """The library of the wheel ``mkl``, with its threads fixed; None if it is not installed."""
+    """The library of the wheel ``mkl``, with one thread; None if it is not installed."""
     try:
         files = metadata.files("mkl") or []
     except metadata.PackageNotFoundError:
@@ -60,15 +59,9 @@ def _library() -> Any:
             except OSError:
                 return None
             library.MKL_Set_Interface_Layer(0)  # integers of 32 bits
-            library.MKL_Set_Num_Threads(threads())
+            library.MKL_Set_Num_Threads(1)
             return library
     return None
-
-
-def threads() -> int:
-    """Threads of a factorisation."""
-    told = [os.environ[name] for name in THREADS if os.environ.get(name, "").isdigit()]
-    return max(int(told[0]), 1) if told else 1
 
 
 def analyse(pattern: sparse.csr_matrix, kind: np.dtype[Any]) -> PardisoAnalysis:
@@ -211,7 +204,7 @@ def _parameters(kind: np.dtype[Any]) -> NDArray[np.int32]:
     """PARDISO's iparm; the comments count from one, as its manual does."""
     iparm = np.zeros(64, dtype=np.int32)
     iparm[0] = 1  # 1: the rest is set here
-    iparm[1] = 2 if threads() == 1 else 3  # 2: nested dissection of METIS, with threads if there are some
+    iparm[1] = 2  # 2: nested dissection of METIS
     iparm[9] = 13  # 10: pivots below 1e-13 of the norm vanish, and are reported
     iparm[20] = 1  # 21: Bunch-Kaufman; nothing else is right for complex Hermitian matrices
     iparm[27] = kind in (np.dtype(np.float32), np.dtype(np.complex64))  # 28: single precision
