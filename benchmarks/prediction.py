@@ -34,6 +34,7 @@ from orbitrace import interchange, readers
 from orbitrace.overlaps import from_data
 from orbitrace.physics.neighbours import find_pairs
 from orbitrace.physics.twist import graphene, twist_angle, twisted_bilayer
+from orbitrace.prediction import TILES_EACH
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "bilayer_graphene"
 CHECKPOINT = EXAMPLE / "pretrained" / "bilayer_graphene.pt"
@@ -160,7 +161,7 @@ def report(options: argparse.Namespace, folder: Path, console: Console) -> None:
     for m in options.cells:
         cell = prepared(m, folder)
         tiled = predicted(cell, folder / f"tiles_{m}", options.workers, options.pairs)
-        processes = min(options.workers, cell.n_pairs // options.pairs // 2)  # beside the first one
+        processes = min(options.workers, cell.n_pairs // options.pairs // TILES_EACH)  # beside the first one
         atoms.append(cell.n_atoms)
         times.append(tiled.processor - (1 + processes * (processes > 1)) * start.processor)
         rows = [("tiles", tiled, "")]

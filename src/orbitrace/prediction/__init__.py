@@ -31,7 +31,7 @@ from orbitrace.training import checkpoint as checkpoints
 from orbitrace.training.checkpoint import Checkpoint
 
 PAIRS = 20_000  # at a time; about 0.4 GB in the default network
-TILES_EACH = 2  # at least; a process takes as long to start as for one or two
+TILES_EACH = 4  # at least; a process takes as long to start as for three
 
 
 @dataclass(frozen=True)
